@@ -1,0 +1,325 @@
+//! The `cutover-applier` program: the service, and what an operator says to it at the host.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use clap::{Parser, Subcommand};
+use cutover_shared::key::SecretKey;
+use cutover_shared::name::Name;
+use tokio::sync::mpsc;
+use tracing_subscriber::EnvFilter;
+
+use crate::applier::{Applier, Inputs, Parts};
+use crate::clock::Clock;
+use crate::config::{self, LogFormat, Settings};
+use crate::event::Event;
+use crate::ledger::Ledger;
+use crate::membership::{self, CLOCK_FILE, JOIN_FILE};
+use crate::process::Account;
+use crate::saved::{Saved, SavedApplication};
+use crate::slot::{Owner, Slots};
+use crate::work::Site;
+use crate::{inhibit, link};
+
+/// Events that may wait for the loop; senders wait when it is full.
+const WAITING_EVENTS: usize = 256;
+/// Wishes for bytes that may wait.
+const WAITING_WISHES: usize = 64;
+
+/// The privileged half of the Cutover agent: verifies every order itself, applies it, goes back by
+/// itself.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cutover-applier",
+    version,
+    after_help = "Examples:\n  cutover-applier join 'cutover-join:…'\n  cutover-applier inspect --json\n\n\
+                  Exit status: 0 done, 1 failed, 2 usage."
+)]
+struct Arguments {
+    /// The host's configuration.
+    #[arg(long, global = true, default_value = config::DEFAULT_PATH, env = "CUTOVER_APPLIER_CONFIG")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service.
+    Run,
+    /// Enrol this host with a join string from `cutover host grant`.
+    ///
+    /// The trust policy in it is pinned: compare the digest that is printed with the one that
+    /// `cutover policy show` prints for you.
+    #[command(after_help = "Example:\n  cutover-applier join 'cutover-join:AbC…'")]
+    Join {
+        /// The join string; `-` reads it from standard input.
+        join: String,
+    },
+    /// Show what the ledger holds. The service need not run.
+    #[command(after_help = "Example:\n  cutover-applier inspect")]
+    Inspect {
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// About the host's clock.
+    Clock {
+        #[command(subcommand)]
+        command: ClockCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ClockCommand {
+    /// Forget the newest time that was accepted, after the clock had been wrong.
+    Accept,
+}
+
+/// Runs the program.
+pub fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let settings = config::read(&arguments.config)?;
+    match arguments.command {
+        Command::Run => {
+            start_log(&settings);
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .context("start the runtime")?;
+            runtime.block_on(run(settings))
+        }
+        Command::Join { join } => join_command(&settings, &join),
+        Command::Inspect { json } => inspect(&settings, json),
+        Command::Clock { command: ClockCommand::Accept } => {
+            put(&settings, CLOCK_FILE, "accept\n")?;
+            tell("the newest accepted time will be forgotten when the service looks")
+        }
+    }
+}
+
+fn start_log(settings: &Settings) {
+    let filter = EnvFilter::try_from_default_env()
+        .or_else(|_| EnvFilter::try_new(&settings.log_filter))
+        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match settings.log_format {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+async fn run(settings: Settings) -> anyhow::Result<()> {
+    let settings = Arc::new(settings);
+    let clock = Clock::start();
+    private_directory(&settings.state_directory)?;
+    private_directory(&membership::inbox(&settings))?;
+    let host_key = host_key(&settings.state_directory)?;
+    let (ledger, body) = Ledger::open(&settings.state_directory.join("ledger"))?;
+    let saved = match body {
+        Some(body) => Saved::decode(&body).context("read the ledger's body")?,
+        None => Saved::default(),
+    };
+    let sites = sites(&settings, clock)?;
+    let listener = link::listen(&settings.socket)?;
+    let (events, event_input) = mpsc::channel(WAITING_EVENTS);
+    let (wanted, wanted_input) = mpsc::channel(WAITING_WISHES);
+    let allowed = allowed_users(&settings)?;
+    tokio::spawn(link::serve(listener, allowed, events.clone()));
+    let mut watchers = Vec::new();
+    for directory in [membership::inbox(&settings), settings.inhibit_directory.clone()] {
+        let events = events.clone();
+        let changed = move || {
+            let _ = events.blocking_send(Event::Looked);
+        };
+        match inhibit::watch(&directory, changed) {
+            Ok(watcher) => watchers.push(watcher),
+            Err(error) => {
+                tracing::warn!(directory = %directory.display(), %error, "cannot be watched");
+            }
+        }
+    }
+    let parts = Parts { settings, clock, ledger, saved, host_key, sites };
+    let applier = Applier::new(parts, events, wanted);
+    let inputs = Inputs { events: event_input, wanted: wanted_input };
+    applier.run(inputs, terminated()).await;
+    drop(watchers);
+    Ok(())
+}
+
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn sites(settings: &Settings, clock: Clock) -> anyhow::Result<BTreeMap<Name, Site>> {
+    let probe_account = Account::named(&settings.probe_user)?;
+    let mut sites = BTreeMap::new();
+    for (name, application) in &settings.applications {
+        let owner = Account::named(&application.owner)?;
+        std::fs::create_dir_all(&application.root)
+            .with_context(|| format!("make {}", application.root.display()))?;
+        let slots = Slots::open(&application.root, Owner { uid: owner.uid, gid: owner.gid })?;
+        let site = Site {
+            config: Arc::new(application.clone()),
+            slots,
+            account: Account::named(&application.user)?,
+            probe_account: probe_account.clone(),
+            probe: settings.probe.clone(),
+            clock,
+        };
+        sites.insert(name.clone(), site);
+    }
+    Ok(sites)
+}
+
+/// Who may connect: the agent's user, root and this process's own user.
+fn allowed_users(settings: &Settings) -> anyhow::Result<Vec<u32>> {
+    let agent = Account::named(&settings.agent_user)?.uid;
+    Ok(vec![agent, 0, rustix::process::geteuid().as_raw()])
+}
+
+fn private_directory(path: &Path) -> anyhow::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("make {}", path.display()))
+}
+
+/// The host key, made at the first start.
+fn host_key(directory: &Path) -> anyhow::Result<SecretKey> {
+    let path = directory.join("host-key.pem");
+    match std::fs::read_to_string(&path) {
+        Ok(pem) => Ok(SecretKey::from_pem(&pem, None)?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let mut seed = [0; 32];
+            getrandom::fill(&mut seed).context("get randomness for the host key")?;
+            let key = SecretKey::from_seed(seed);
+            write_private(&path, key.to_pem().as_bytes())?;
+            Ok(key)
+        }
+        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+    }
+}
+
+/// Writes a file of mode 0600 whole or not at all, durably.
+fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let directory = path.parent().context("a file has a directory")?;
+    let temporary = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut file = std::fs::File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        std::fs::File::open(directory)?.sync_all()
+    };
+    write().with_context(|| format!("write {}", path.display()))
+}
+
+fn put(settings: &Settings, file: &str, text: &str) -> anyhow::Result<()> {
+    private_directory(&settings.state_directory)?;
+    let inbox = membership::inbox(settings);
+    private_directory(&inbox)?;
+    // Written beside the inbox, so that the service never reads half of it.
+    let temporary = settings.state_directory.join(format!("{file}.new"));
+    write_private(&temporary, text.as_bytes())?;
+    std::fs::rename(&temporary, inbox.join(file)).context("put it into the inbox")
+}
+
+fn join_command(settings: &Settings, join: &str) -> anyhow::Result<()> {
+    let text =
+        if join == "-" { std::io::read_to_string(std::io::stdin())? } else { join.to_owned() };
+    let join = membership::read_join(&text, settings).map_err(anyhow::Error::msg)?;
+    put(settings, JOIN_FILE, text.trim())?;
+    tell(&format!(
+        "host         {}\nenvironment  {}\ncoordinator  {}\npolicy       {}\n\
+         The host enrols itself as soon as both halves of the agent run.",
+        settings.host, settings.environment, join.coordinator, join.policy_id
+    ))
+}
+
+fn inspect(settings: &Settings, json: bool) -> anyhow::Result<()> {
+    let path = settings.state_directory.join("ledger");
+    let (_, body) = Ledger::open(&path)?;
+    let Some(body) = body else {
+        bail!("{} is not there: the service has not run on this host yet", path.display());
+    };
+    let saved = Saved::decode(&body).context("read the ledger's body")?;
+    if json {
+        return tell(&serde_json::to_string_pretty(&shown(settings, &saved))?);
+    }
+    let mut text = format!("host {} in {}\n", settings.host, settings.environment);
+    let enrolled = saved.enrolment.as_ref().map(|it| it.logged);
+    text.push_str(match (saved.join.is_some(), enrolled) {
+        (false, _) => "not joined: run `cutover-applier join`\n",
+        (true, Some(true)) => "enrolled\n",
+        (true, _) => "joined, enrolment not yet in the log\n",
+    });
+    if let Some(trust) = saved.trust.as_ref().and_then(crate::saved::SavedTrust::trust) {
+        text.push_str(&format!(
+            "policy version {} ({}), log of {} entries seen\n",
+            trust.policy.document().version,
+            trust.policy.id().short(),
+            trust.head.size
+        ));
+    }
+    text.push_str(&format!("{} outcomes wait to be logged\n", saved.reports.len()));
+    for (name, application) in &saved.applications {
+        text.push_str(&line(name, application));
+    }
+    tell(text.trim_end())
+}
+
+fn line(name: &Name, application: &SavedApplication) -> String {
+    let record = &application.record;
+    let running = record.committed.map_or("absent".to_owned(), |slot| slot.package.short());
+    let state = record.state.phase();
+    format!("{name}: {state}, generation {}, runs {running}\n", record.generation)
+}
+
+fn shown(settings: &Settings, saved: &Saved) -> serde_json::Value {
+    let trust = saved.trust.as_ref().and_then(crate::saved::SavedTrust::trust);
+    let application = |(name, it): (&Name, &SavedApplication)| {
+        let value = serde_json::json!({
+            "state": it.record.state.phase().to_string(),
+            "generation": it.record.generation,
+            "running": it.record.committed.map(|slot| slot.package),
+            "earlier": it.history.iter().map(|slot| slot.package).collect::<Vec<_>>(),
+        });
+        (name.to_string(), value)
+    };
+    serde_json::json!({
+        "host": settings.host,
+        "environment": settings.environment,
+        "joined": saved.join.is_some(),
+        "enrolled": saved.enrolment.as_ref().is_some_and(|it| it.logged),
+        "policy": trust.as_ref().map(|it| it.policy.id()),
+        "policy_version": trust.as_ref().map(|it| it.policy.document().version),
+        "log_size": trust.as_ref().map(|it| it.head.size),
+        "waiting_outcomes": saved.reports.len(),
+        "applications": saved.applications.iter().map(application).collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+fn tell(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("write to standard output")
+}

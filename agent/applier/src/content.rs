@@ -1,0 +1,215 @@
+//! A package's content on its way into a slot: index, map and manifest first, then the chunks.
+//!
+//! Everything is checked against the package digest, which the order names: the index by its own digest,
+//! the manifest and each chunk by the index. The map is only a hint where to ask.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Seek as _};
+use std::path::PathBuf;
+
+use cutover_machine::Slot;
+use cutover_shared::digest::Digest;
+use cutover_shared::package::chunk::{ChunkRef, inflate};
+use cutover_shared::package::index::{Index, MAX_INDEX};
+use cutover_shared::package::listing::MAX_DOCUMENT;
+use cutover_shared::package::manifest::{MANIFEST, Manifest};
+use cutover_shared::package::map::{MAX_MAP, PackMap, Piece};
+use cutover_shared::protocol::Part;
+
+use crate::fetch::Fetcher;
+use crate::slot::{Assembly, Slots};
+
+/// Most bytes asked for in one range: enough to keep a connection busy, little enough to ask again.
+const MAX_RANGE: u64 = 4 << 20;
+
+/// A package whose manifest has been read.
+#[derive(Debug, Clone)]
+pub struct Package {
+    /// The index.
+    pub index: Index,
+    /// Where the chunks are.
+    pub map: PackMap,
+    /// The manifest.
+    pub manifest: Manifest,
+}
+
+/// Why content did not get here. The text begins with a refusal's code.
+pub type Failure = String;
+
+fn mismatch(facts: impl std::fmt::Display) -> Failure {
+    format!("digest-mismatch: {facts}")
+}
+
+/// Reads index, map and manifest.
+pub async fn read(package: Digest, fetcher: &Fetcher) -> Result<Package, Failure> {
+    let bytes = fetcher.whole(Part::Index, MAX_INDEX).await?;
+    if Digest::of(&bytes) != package {
+        return Err(mismatch(format!("the index served is not that of {}", package.short())));
+    }
+    let index = Index::parse(&bytes).map_err(|error| format!("malformed: index: {error}"))?;
+    let map = fetcher.whole(Part::Map, MAX_MAP).await?;
+    let map = PackMap::parse(&map).map_err(|error| format!("malformed: map: {error}"))?;
+    let file = index.find(MANIFEST).and_then(|entry| entry.file());
+    let file = file.filter(|file| file.size <= MAX_DOCUMENT);
+    let chunks = file.ok_or(format!("malformed: no {MANIFEST} of a bearable size"))?.chunks.clone();
+    let mut text = Vec::new();
+    for chunk in &chunks {
+        let piece = piece(&map, package, chunk)?;
+        let mut stream = fetcher.stream(Part::Pack, piece.offset, u64::from(piece.stored)).await;
+        let mut stored = Vec::new();
+        while let Some(bytes) = stream.recv().await {
+            stored.extend_from_slice(&bytes.map_err(|refusal| refusal.to_string())?);
+        }
+        text.extend_from_slice(&inflate(&stored, chunk).map_err(mismatch)?);
+    }
+    let text =
+        String::from_utf8(text).map_err(|_| format!("malformed: {MANIFEST} is not UTF-8"))?;
+    let manifest = parse_manifest(&text)?;
+    Ok(Package { index, map, manifest })
+}
+
+/// Understands a manifest; the failure names every fault.
+pub fn parse_manifest(text: &str) -> Result<Manifest, Failure> {
+    Manifest::parse(text).map_err(|findings| {
+        let texts: Vec<_> = findings.iter().map(|finding| format!("{finding:?}")).collect();
+        format!("malformed: {MANIFEST}: {}", texts.join("; "))
+    })
+}
+
+fn piece(map: &PackMap, package: Digest, chunk: &ChunkRef) -> Result<Piece, Failure> {
+    match map.locate(&chunk.digest) {
+        Some(piece) if piece.pack == package => Ok(*piece),
+        Some(_) | None => {
+            Err(mismatch(format!("chunk {} is not in the pack", chunk.digest.short())))
+        }
+    }
+}
+
+/// Fills `assembly`: first with what the host has in `local` slots, then from the pack. Tells progress in
+/// bytes of content as `(done, all)`.
+pub async fn fill(
+    mut assembly: Assembly,
+    package: Digest,
+    map: &PackMap,
+    fetcher: &Fetcher,
+    local: Vec<(PathBuf, Index)>,
+    progress: impl Fn(u64, u64),
+) -> Result<Assembly, Failure> {
+    let missing = assembly.missing();
+    let all: u64 = missing.iter().map(|chunk| u64::from(chunk.length)).sum();
+    let mut assembly = tokio::task::spawn_blocking(move || {
+        take_local(&mut assembly, &missing, &local).map(|()| assembly)
+    })
+    .await
+    .map_err(|error| error.to_string())??;
+    let missing = assembly.missing();
+    let left: u64 = missing.iter().map(|chunk| u64::from(chunk.length)).sum();
+    let mut done = all - left;
+    progress(done, all);
+    for range in ranges(map, package, &missing)? {
+        let mut stream = fetcher.stream(Part::Pack, range.start, range.end - range.start).await;
+        let mut buffer = Vec::new();
+        let mut pieces = range.pieces.into_iter().peekable();
+        while let Some(bytes) = stream.recv().await {
+            buffer.extend_from_slice(&bytes.map_err(|refusal| refusal.to_string())?);
+            let mut used = 0;
+            while let Some((piece, _)) = pieces.peek()
+                && buffer.len() - used >= piece.stored as usize
+            {
+                let Some((piece, chunk)) = pieces.next() else { break };
+                let stored = &buffer[used..used + piece.stored as usize];
+                let content = inflate(stored, &chunk).map_err(mismatch)?;
+                assembly.put(&chunk, &content).map_err(|error| error.to_string())?;
+                used += piece.stored as usize;
+                done += u64::from(chunk.length);
+            }
+            buffer.drain(..used);
+            progress(done, all);
+        }
+        if pieces.peek().is_some() {
+            return Err(mismatch("the pack ends before its last chunk"));
+        }
+    }
+    Ok(assembly)
+}
+
+/// Fills `assembly` from what the host has, all of it: the way of an ordered return.
+pub fn fill_locally(assembly: &mut Assembly, local: &[(PathBuf, Index)]) -> Result<(), Failure> {
+    let missing = assembly.missing();
+    take_local(assembly, &missing, local)?;
+    match assembly.missing().first() {
+        None => Ok(()),
+        Some(chunk) => {
+            Err(mismatch(format!("chunk {} is nowhere on this host", chunk.digest.short())))
+        }
+    }
+}
+
+fn take_local(
+    assembly: &mut Assembly,
+    missing: &[ChunkRef],
+    local: &[(PathBuf, Index)],
+) -> Result<(), Failure> {
+    let mut wanted: BTreeSet<Digest> = missing.iter().map(|chunk| chunk.digest).collect();
+    for (root, index) in local {
+        for entry in index.slot_entries() {
+            let Some(file) = entry.file() else { continue };
+            if !file.chunks.iter().any(|chunk| wanted.contains(&chunk.digest)) {
+                continue;
+            }
+            let Ok(mut source) = std::fs::File::open(root.join(entry.path.as_str())) else {
+                continue;
+            };
+            let mut offset = 0;
+            for chunk in &file.chunks {
+                let start = offset;
+                offset += u64::from(chunk.length);
+                if !wanted.contains(&chunk.digest) {
+                    continue;
+                }
+                let mut content = vec![0; chunk.length as usize];
+                let read = source
+                    .seek(std::io::SeekFrom::Start(start))
+                    .and_then(|_| source.read_exact(&mut content));
+                // A file that was changed on the host has other content; then the chunk is fetched.
+                if read.is_ok() && Digest::of(&content) == chunk.digest {
+                    assembly.put(chunk, &content).map_err(|error| error.to_string())?;
+                    wanted.remove(&chunk.digest);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Range {
+    start: u64,
+    end: u64,
+    pieces: Vec<(Piece, ChunkRef)>,
+}
+
+/// The missing chunks as ranges of the pack, adjacent ones joined.
+fn ranges(map: &PackMap, package: Digest, missing: &[ChunkRef]) -> Result<Vec<Range>, Failure> {
+    let mut by_offset = BTreeMap::new();
+    for chunk in missing {
+        let piece = piece(map, package, chunk)?;
+        by_offset.insert(piece.offset, (piece, *chunk));
+    }
+    let mut ranges: Vec<Range> = Vec::new();
+    for (start, (piece, chunk)) in by_offset {
+        let end = start + u64::from(piece.stored);
+        match ranges.last_mut() {
+            Some(range) if range.end == start && end - range.start <= MAX_RANGE => {
+                range.end = end;
+                range.pieces.push((piece, chunk));
+            }
+            Some(_) | None => ranges.push(Range { start, end, pieces: vec![(piece, chunk)] }),
+        }
+    }
+    Ok(ranges)
+}
+
+/// The slots that chunks can be taken from: those of `slots` that are whole.
+pub fn local_sources(slots: &Slots, committed: &[Slot]) -> Vec<(PathBuf, Index)> {
+    committed.iter().filter_map(|slot| Some((slots.path(slot), slots.index(slot).ok()?))).collect()
+}

@@ -1,0 +1,47 @@
+//! The applier: the trusted, privileged half of the agent.
+//!
+//! It owns what the host believes and everything that happens to it: the host key, the trust policy, the
+//! ledger, the slots, the application's processes. It has no network: whatever comes, comes over a Unix
+//! socket from the unprivileged network half and is verified here, and nothing that half says is believed.
+//!
+//! ```text
+//!  network half ══ socket ══ link ─┐
+//!  inbox, inhibitors ── notify ────┼─ events ─> applier (one loop, one owner) ─> ledger
+//!  workers ── answers ─────────────┘        │  offers: judged by cutover_shared::authorise
+//!                                           │  effects: asked for by cutover_machine
+//!                                           └─> work: slots, process, unit, hook, probe
+//! ```
+//!
+//! Rules of the house: what an event changes is in the ledger before it is acted upon or answered;
+//! decisions are in `cutover_shared` and `cutover_machine`, here is only the way to and from them; the
+//! modules that touch the world (`ledger slot process unit hook probe preflight inhibit link`) know
+//! nothing of each other.
+//!
+//! Not a goal here: HTTP, QUIC and TLS. They are in the network half and in `cutover-probe`, and the
+//! dependencies of this crate keep them out.
+
+pub mod applier;
+mod child;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod content;
+pub mod deployment;
+mod effects;
+pub mod event;
+pub mod fetch;
+pub mod find;
+pub mod hook;
+pub mod inhibit;
+pub mod ledger;
+pub mod link;
+pub mod membership;
+mod offers;
+pub mod outcome;
+pub mod preflight;
+pub mod probe;
+pub mod process;
+pub mod saved;
+pub mod slot;
+pub mod unit;
+pub mod work;

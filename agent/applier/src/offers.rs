@@ -1,0 +1,636 @@
+//! What the coordinator sends, judged: offers, stops and clearances.
+//!
+//! An offer is opened (proofs), judged (standing rules), cleared to start (a nonce of ours), then the
+//! package's manifest is read, and only then does the deployment machine get its assignment. Every step
+//! can refuse, and says so: to the coordinator in the report, and, where an honest coordinator would not
+//! have offered, as a signed outcome, once for each order and code.
+
+use cutover_machine::{
+    Assignment, Decision, HealthPolicy, Hold, Hooks as MachineHooks, Kind, Rejection,
+    Reversibility, Withstands,
+};
+use cutover_shared::authorise::{
+    self, ClearanceFacts, HostFacts, InstalledFacts, Order, Question, ReturnOrder,
+};
+use cutover_shared::digest::Digest;
+use cutover_shared::dsse::Envelope;
+use cutover_shared::evidence::{self, Evidence, Opened};
+use cutover_shared::log::checkpoint;
+use cutover_shared::name::Name;
+use cutover_shared::package::health::Probe;
+use cutover_shared::package::manifest::{HookStage, Manifest};
+use cutover_shared::protocol::{ClearanceAnswer, Directive, FromApplier};
+use cutover_shared::refusal::{Code, Refusal};
+use cutover_shared::statement::Phase;
+
+use crate::applier::Applier;
+use crate::clock;
+use crate::config::{Application, Hooks, ProbeKind};
+use crate::content::{self, Package};
+use crate::deployment::{Asking, Hand};
+use crate::event::Event;
+use crate::fetch::Fetcher;
+use crate::outcome;
+use crate::saved::{SavedOrder, SavedTrust};
+use crate::work;
+
+/// An order that is looked at for longer than this without getting anywhere gives way to a new offer.
+const LOOKING_TOO_LONG: std::time::Duration = std::time::Duration::from_secs(10);
+
+impl Applier {
+    pub(crate) fn directive(&mut self, directive: Directive) {
+        match directive {
+            Directive::Offer { order, evidence } => self.offer(order, &evidence),
+            Directive::Stop { order, evidence } => self.stop_order(order, &evidence),
+        }
+    }
+
+    /// Opens evidence and takes over what it teaches: newer policies, a newer head.
+    fn open(&mut self, order: Digest, evidence: &Evidence) -> Result<Opened, Refusal> {
+        let Some(trust) = self.trust() else {
+            return Err(Refusal::new(Code::SubjectUnknown, "this host has not joined"));
+        };
+        let opened = evidence::open(evidence, &order, &trust)?;
+        let advanced = opened.advance(&trust);
+        if advanced.head != trust.head || advanced.policy.id() != trust.policy.id() {
+            self.saved.trust = Some(SavedTrust::of(&advanced));
+            self.save().map_err(|error| Refusal::new(Code::Busy, format!("ledger: {error}")))?;
+        }
+        Ok(opened)
+    }
+
+    fn offer(&mut self, order: Digest, evidence: &Evidence) {
+        let opened = match self.open(order, evidence) {
+            Ok(opened) => opened,
+            Err(refusal) => return self.refuse(None, order, None, &refusal),
+        };
+        let application = application_of(&opened, order);
+        let about = about(&opened, order);
+        let known = application.filter(|name| self.deployments.contains_key(name));
+        let Some(name) = known else {
+            let refusal =
+                Refusal::new(Code::WrongApplication, "the order is for no application here");
+            return self.refuse(None, order, about, &refusal);
+        };
+        if let Err(refusal) = self.room_for(&name, order) {
+            return refusal.map_or((), |refusal| self.refuse(Some(&name), order, about, &refusal));
+        }
+        if opened.state().rollback(&order).is_some() {
+            return self.offer_return(&name, order, opened, about);
+        }
+        let facts = self.facts(&name);
+        let now = self.clock.now();
+        let question = Question {
+            state: opened.state(),
+            host: &facts,
+            order,
+            phase: Phase::Start,
+            now: now.wall,
+        };
+        if let Err(refusal) = authorise::judge(&question) {
+            return self.refuse(Some(&name), order, about, &refusal);
+        }
+        tracing::info!(order = %order.short(), application = %name, "an order stands; asking for clearance");
+        if let Some(deployment) = self.deployments.get_mut(&name) {
+            deployment.refused = None;
+            deployment.hand = Some(Hand {
+                order,
+                opened,
+                cleared: None,
+                clearance: None,
+                package: None,
+                since: now.monotonic,
+            });
+        }
+        self.ask(&name, order, Phase::Start, None);
+    }
+
+    /// Whether the application is free for an order. An error with nothing in it: there is nothing to
+    /// say, the order is the one in hand or done.
+    fn room_for(&mut self, name: &Name, order: Digest) -> Result<(), Option<Refusal>> {
+        let monotonic = self.clock.now().monotonic;
+        let Some(deployment) = self.deployments.get_mut(name) else { return Err(None) };
+        let ended_with_it = self
+            .saved
+            .applications
+            .get(name)
+            .is_some_and(|it| it.spent.iter().any(|(spent, _)| *spent == order));
+        match deployment.working_on() {
+            Some(other) if other == order => return Err(None),
+            Some(other) => {
+                let facts = format!("order {} is in hand", other.short());
+                return Err(Some(Refusal::new(Code::Busy, facts)));
+            }
+            None => {}
+        }
+        if let Some(hand) = &deployment.hand {
+            let stale = monotonic.saturating_sub(hand.since) > LOOKING_TOO_LONG;
+            if hand.order == order && !stale {
+                return Err(None);
+            }
+            if let Some(reader) = deployment.reader.take() {
+                reader.abort();
+            }
+            deployment.hand = None;
+            deployment.asking = None;
+        }
+        if ended_with_it && !self.saved.reports.is_empty() {
+            // Its outcome is on the way to the log; the coordinator does not know yet.
+            return Err(None);
+        }
+        Ok(())
+    }
+
+    fn offer_return(
+        &mut self,
+        name: &Name,
+        order: Digest,
+        opened: Opened,
+        about: Option<(Digest, Digest)>,
+    ) {
+        let facts = self.facts(name);
+        let now = self.clock.now();
+        let question = Question {
+            state: opened.state(),
+            host: &facts,
+            order,
+            phase: Phase::Start,
+            now: now.wall,
+        };
+        let returning = match authorise::authorise_return(&question) {
+            Ok(returning) => returning,
+            Err(refusal) => return self.refuse(Some(name), order, about, &refusal),
+        };
+        let assignment = match self.return_assignment(name, &returning) {
+            Ok(assignment) => assignment,
+            Err(refusal) => return self.refuse(Some(name), order, about, &refusal),
+        };
+        let saved = SavedOrder { order, end: returning.not_after(), iteration: None };
+        self.take_up(name, assignment, saved, about);
+    }
+
+    fn return_assignment(&self, name: &Name, order: &ReturnOrder) -> Result<Assignment, Refusal> {
+        let refused = |facts: &str| Refusal::new(Code::RollbackNotAuthorised, facts);
+        let saved = self.saved.applications.get(name).ok_or(refused("nothing is installed"))?;
+        let to = saved.history.first().filter(|slot| slot.package == order.to());
+        let to = to.ok_or(refused("the release to go back to is not on disk"))?;
+        Ok(Assignment {
+            application: name.to_string(),
+            generation: saved.record.generation + 1,
+            package: to.package,
+            release: to.release,
+            booking: order.order(),
+            kind: Kind::Return,
+            window_start: self.clock.now().wall,
+            window_end: order.not_after(),
+            apply_budget: to.health.deadline + to.health.bake,
+            rollback_reserve: to.health.deadline,
+            hooks: MachineHooks::default(),
+            health: to.health,
+            reversibility: Reversibility::Reversible,
+        })
+    }
+
+    /// Something stands against an order in hand.
+    fn stop_order(&mut self, order: Digest, evidence: &Evidence) {
+        let opened = match self.open(order, evidence) {
+            Ok(opened) => opened,
+            Err(refusal) => return tracing::warn!(%refusal, "a stop is not good evidence"),
+        };
+        let Some(name) = application_of(&opened, order) else { return };
+        let facts = self.facts(&name);
+        let now = self.clock.now();
+        let question = Question {
+            state: opened.state(),
+            host: &facts,
+            order,
+            phase: Phase::Activate,
+            now: now.wall,
+        };
+        let Err(refusal) = authorise::judge(&question) else { return };
+        let finish = opened.state().booking(&order).is_some_and(|(case, _)| {
+            refusal.code == Code::Held && case.standing_holds().all(|hold| hold.says().finish)
+        });
+        if !stops(refusal.code) {
+            return;
+        }
+        let Some(deployment) = self.deployments.get_mut(&name) else { return };
+        if deployment.working_on() != Some(order) {
+            if deployment.hand.as_ref().is_some_and(|hand| hand.order == order) {
+                deployment.hand = None;
+                deployment.asking = None;
+            }
+            return;
+        }
+        let active = if finish { Withstands::Finish } else { Withstands::Return };
+        let hold = Hold { why: refusal.to_string(), active };
+        match deployment.machine.handle_hold(hold, now) {
+            Ok(answer) => tracing::warn!(%refusal, ?answer, "stopped on the way"),
+            Err(rejection) => tracing::info!(%rejection, "a stop comes too late"),
+        }
+    }
+
+    /// Asks for a clearance with a new nonce.
+    pub(crate) fn ask(
+        &mut self,
+        name: &Name,
+        order: Digest,
+        phase: Phase,
+        effect: Option<cutover_machine::EffectId>,
+    ) {
+        let mut random = [0; 32];
+        if let Err(error) = getrandom::fill(&mut random) {
+            return tracing::error!(%error, "no randomness for a nonce");
+        }
+        let nonce = Digest::from_bytes(random);
+        let known = self.known();
+        let sent = self.clock.now().monotonic;
+        if let Some(deployment) = self.deployments.get_mut(name) {
+            deployment.asking = Some(Asking { nonce, order, phase, sent, effect });
+        }
+        self.say(FromApplier::WantClearance { order, phase, nonce, known });
+    }
+
+    /// An answer to a request for a clearance.
+    pub(crate) fn clearance(&mut self, nonce: Digest, answer: Result<ClearanceAnswer, Refusal>) {
+        let mine = |(name, deployment): (&Name, &crate::deployment::Deployment)| {
+            let asking = deployment.asking.as_ref().filter(|asking| asking.nonce == nonce)?;
+            Some((name.clone(), asking.clone()))
+        };
+        let Some((name, asking)) = self.deployments.iter().find_map(mine) else { return };
+        let result = answer.and_then(|answer| self.check_clearance(&name, &asking, &answer));
+        let about = self
+            .deployments
+            .get(&name)
+            .and_then(|it| it.hand.as_ref())
+            .and_then(|hand| about(&hand.opened, hand.order));
+        if let Some(deployment) = self.deployments.get_mut(&name) {
+            deployment.asking = None;
+        }
+        match (result, asking.effect) {
+            (Ok((order, id)), effect) => self.cleared(&name, asking.order, order, id, effect),
+            (Err(refusal), Some(_))
+                if refusal.code == Code::NotCleared && asking.phase == Phase::Start =>
+            {
+                // Not its turn yet: the machine asks again by itself until the window closes.
+                tracing::info!(%refusal, "no clearance to start");
+            }
+            (Err(refusal), Some(effect)) => {
+                let now = self.clock.now();
+                if let Some(deployment) = self.deployments.get_mut(&name) {
+                    let decision = Decision::Refused(refusal.to_string());
+                    let _ = deployment.machine.handle_clearance(effect, decision, now);
+                }
+            }
+            (Err(refusal), None) => {
+                if let Some(deployment) = self.deployments.get_mut(&name) {
+                    deployment.hand = None;
+                }
+                self.refuse(Some(&name), asking.order, about, &refusal);
+            }
+        }
+    }
+
+    /// The order with a good clearance, and the clearance's identity.
+    fn check_clearance(
+        &mut self,
+        name: &Name,
+        asking: &Asking,
+        answer: &ClearanceAnswer,
+    ) -> Result<(Order, Digest), Refusal> {
+        let now = self.clock.now();
+        let mut trust =
+            self.trust().ok_or(Refusal::new(Code::SubjectUnknown, "this host has not joined"))?;
+        let log = &trust.policy.document().log;
+        let checkpoint = checkpoint::verify(&answer.checkpoint, &log.origin, &log.key)
+            .map_err(|error| Refusal::new(Code::SignatureInvalid, error.to_string()))?;
+        evidence::extends(&trust.head, &checkpoint.head, &answer.consistency)?;
+        trust.head = checkpoint.head.clone();
+        let facts = self.facts(name);
+        let nothing = || Refusal::new(Code::NotCleared, "the order is not in hand any longer");
+        let deployment = self.deployments.get(name).ok_or_else(nothing)?;
+        let hand =
+            deployment.hand.as_ref().filter(|it| it.order == asking.order).ok_or_else(nothing)?;
+        let question = Question {
+            state: hand.opened.state(),
+            host: &facts,
+            order: asking.order,
+            phase: asking.phase,
+            now: now.wall,
+        };
+        let clearance = ClearanceFacts {
+            nonce: asking.nonce,
+            round_trip: now.monotonic.saturating_sub(asking.sent),
+            head: checkpoint.head,
+        };
+        let order = authorise::authorise(&question, &answer.clearance, &clearance)?;
+        let id = Envelope::parse(&answer.clearance).map(|envelope| envelope.id());
+        let id = id.map_err(|error| Refusal::new(Code::Malformed, error.to_string()))?;
+        self.saved.trust = Some(SavedTrust::of(&trust));
+        self.saved.newest_time = self.saved.newest_time.max(Some(order.cleared().time()));
+        if let Some(application) = self.saved.applications.get_mut(name) {
+            application.clearances.push((id, answer.clearance.clone()));
+        }
+        self.save().map_err(|error| Refusal::new(Code::Busy, format!("ledger: {error}")))?;
+        Ok((order, id))
+    }
+
+    fn cleared(
+        &mut self,
+        name: &Name,
+        order_id: Digest,
+        order: Order,
+        id: Digest,
+        effect: Option<cutover_machine::EffectId>,
+    ) {
+        let now = self.clock.now();
+        let (events, wanted) = (self.events.clone(), self.wanted.clone());
+        let Some(deployment) = self.deployments.get_mut(name) else { return };
+        let package = order.candidate().package();
+        if let Some(hand) = &mut deployment.hand {
+            hand.cleared = Some(order);
+            hand.clearance = Some(id);
+        }
+        if let Some(effect) = effect {
+            let _ = deployment.machine.handle_clearance(effect, Decision::Granted(id), now);
+            return;
+        }
+        let application = name.clone();
+        let fetcher = Fetcher::new(package, wanted);
+        deployment.reader = Some(tokio::spawn(async move {
+            let result = content::read(package, &fetcher).await.map(Box::new);
+            let _ = events.send(Event::Read { application, order: order_id, result }).await;
+        }));
+    }
+
+    /// The manifest is here: is it what was approved, and does the host allow it?
+    pub(crate) fn package_read(
+        &mut self,
+        name: &Name,
+        order: Digest,
+        result: Result<Box<Package>, String>,
+    ) {
+        let Some(deployment) = self.deployments.get_mut(name) else { return };
+        deployment.reader = None;
+        let Some(hand) = deployment.hand.as_mut().filter(|hand| hand.order == order) else {
+            return;
+        };
+        let about = about(&hand.opened, order);
+        let site = deployment.site.config.clone();
+        let accepted = result.map_err(|text| coded(&text)).and_then(|package| {
+            let cleared = hand.cleared.as_ref();
+            let cleared =
+                cleared.ok_or(Refusal::new(Code::NotCleared, "no clearance is at hand"))?;
+            accept(&package.manifest, cleared, &site)?;
+            Ok((package, cleared.clone()))
+        });
+        let (package, cleared) = match accepted {
+            Ok(accepted) => accepted,
+            Err(refusal) => {
+                deployment.hand = None;
+                return self.refuse(Some(name), order, about, &refusal);
+            }
+        };
+        let candidate = cleared.candidate();
+        let generation = deployment.machine.record().generation + 1;
+        let assignment = forward_assignment(&package.manifest, &cleared, name, generation);
+        let saved =
+            SavedOrder { order, end: candidate.window().end, iteration: candidate.iteration() };
+        hand.package = Some(package);
+        self.take_up(name, assignment, saved, about);
+    }
+
+    fn take_up(
+        &mut self,
+        name: &Name,
+        assignment: Assignment,
+        order: SavedOrder,
+        about: Option<(Digest, Digest)>,
+    ) {
+        let now = self.clock.now();
+        let id = order.order;
+        let Some(deployment) = self.deployments.get_mut(name) else { return };
+        match deployment.machine.handle_order(assignment, now) {
+            Ok(()) => {
+                deployment.refused = None;
+                deployment.progress = None;
+                if let Some(saved) = self.saved.applications.get_mut(name) {
+                    saved.order = Some(order);
+                }
+                tracing::info!(order = %id.short(), application = %name, "taken up");
+            }
+            Err(rejection) => {
+                deployment.hand = None;
+                let refusal = refusal_of(&rejection);
+                self.refuse(Some(name), id, about, &refusal);
+            }
+        }
+    }
+
+    /// What this host knows of itself, for the rules.
+    pub(crate) fn facts(&self, name: &Name) -> HostFacts {
+        let installed = self.saved.applications.get(name).map(|saved| InstalledFacts {
+            generation: saved.record.generation,
+            running: saved.record.committed.map(|slot| slot.package),
+            previous: saved.history.first().map(|slot| slot.package),
+            spent: saved.spent.iter().map(|(order, _)| *order).collect(),
+            returned: saved.returned.iter().copied().collect(),
+            last_iteration: saved.last_iteration,
+        });
+        HostFacts {
+            host: self.settings.host.clone(),
+            host_key: self.host_key.public().id(),
+            environment: self.settings.environment.clone(),
+            applications: self.settings.applications.keys().cloned().collect(),
+            installed: installed.unwrap_or_default(),
+            newest_time: self.saved.newest_time,
+            clock_synchronised: clock::synchronised(),
+            inhibitors: self.inhibitors.clone(),
+        }
+    }
+
+    /// Refuses an order: in the log, in the report, and, where it is worth a signature, as an outcome.
+    pub(crate) fn refuse(
+        &mut self,
+        name: Option<&Name>,
+        order: Digest,
+        about: Option<(Digest, Digest)>,
+        refusal: &Refusal,
+    ) {
+        tracing::warn!(order = %order.short(), code = %refusal.code, facts = %refusal.facts, "refused");
+        let name = name.or_else(|| self.settings.applications.keys().next()).cloned();
+        let Some(name) = name else { return };
+        if let Some(deployment) = self.deployments.get_mut(&name) {
+            deployment.refused = Some((order, refusal.clone()));
+        }
+        if !self.worth_signing(refusal.code) || !self.saved.tell_once(order, refusal.code.name()) {
+            return;
+        }
+        let Some(saved) = self.saved.applications.get(&name) else { return };
+        // Where the host could not even read what the order is about, it is about itself.
+        let (release, package) = about.unwrap_or((order, order));
+        let now = self.clock.now().wall;
+        let outcome = outcome::of_refused(
+            &self.reporter(),
+            &name,
+            (order, release, package),
+            refusal,
+            saved,
+            now,
+        );
+        self.queue_outcome(outcome);
+        self.save_or_warn();
+        self.send_newest_outcome();
+    }
+
+    /// Whether an honest coordinator would not have come with this. What only this host knows, or what
+    /// a moment cures, is told in the report alone.
+    fn worth_signing(&self, code: Code) -> bool {
+        !matches!(
+            code,
+            Code::Busy
+                | Code::Inhibited
+                | Code::NotCleared
+                | Code::ClockSkew
+                | Code::ClockSteppedBack
+                | Code::ClockUnsynchronised
+                | Code::CheckpointStale
+        ) && self.saved.enrolment.is_some()
+    }
+}
+
+/// Codes that stop an order that is under way.
+fn stops(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Held
+            | Code::Cancelled
+            | Code::Denied
+            | Code::Returned
+            | Code::Frozen
+            | Code::Superseded
+            | Code::WrongHost
+    )
+}
+
+fn application_of(opened: &Opened, order: Digest) -> Option<Name> {
+    let booking = opened.state().booking(&order);
+    let booking = booking.map(|(_, booking)| booking.booking.says().application.clone());
+    let rollback =
+        || opened.state().rollback(&order).map(|it| it.rollback.says().application.clone());
+    booking.or_else(rollback)
+}
+
+/// Release and package of an order.
+fn about(opened: &Opened, order: Digest) -> Option<(Digest, Digest)> {
+    let booking = opened.state().booking(&order);
+    let booking = booking.map(|(case, _)| (case.release.id(), case.release.says().package));
+    booking.or_else(|| {
+        let rollback = opened.state().rollback(&order)?;
+        Some((order, rollback.rollback.says().from))
+    })
+}
+
+fn coded(text: &str) -> Refusal {
+    let (name, facts) = text.split_once(": ").unwrap_or(("", text));
+    let code = Code::ALL.iter().copied().find(|code| code.name() == name);
+    Refusal::new(code.unwrap_or(Code::Busy), facts)
+}
+
+fn refusal_of(rejection: &Rejection) -> Refusal {
+    let code = match rejection {
+        Rejection::WrongApplication(_) => Code::WrongApplication,
+        Rejection::GenerationPassed { .. } | Rejection::AlreadyCommitted => Code::GenerationPassed,
+        Rejection::WindowNotOpen(_) => Code::WindowNotOpen,
+        Rejection::WindowClosed(_) => Code::WindowClosed,
+        Rejection::WindowTooShort(_) => Code::WindowTooShort,
+        Rejection::Busy(_)
+        | Rejection::Stuck
+        | Rejection::Stale(_)
+        | Rejection::WrongAnswer(_)
+        | Rejection::OutOfPlace(_)
+        | Rejection::NotForward => Code::Busy,
+    };
+    Refusal::new(code, rejection.to_string())
+}
+
+/// Whether the manifest is what the release statement says of it, and what the host allows.
+fn accept(manifest: &Manifest, order: &Order, host: &Application) -> Result<(), Refusal> {
+    let candidate = order.candidate();
+    let mismatch = |what: &str| {
+        Refusal::new(Code::DigestMismatch, format!("the manifest's {what} is not the release's"))
+    };
+    if manifest.application != *candidate.application() {
+        return Err(mismatch("application"));
+    }
+    if manifest.apply_budget != candidate.apply_budget()
+        || manifest.rollback_reserve != candidate.rollback_reserve()
+    {
+        return Err(mismatch("apply-budget or rollback-reserve"));
+    }
+    if manifest.rollback.irreversible != candidate.is_irreversible() {
+        return Err(mismatch("irreversible"));
+    }
+    let hooks = HookStage::ALL.into_iter().any(|stage| manifest.hooks.at(stage).is_some());
+    if hooks && host.hooks == Hooks::Refused {
+        return Err(Refusal::new(Code::Inhibited, "this host's configuration refuses hooks"));
+    }
+    for check in &manifest.health {
+        let kind = match check.probe {
+            Probe::Http { .. } => ProbeKind::Http,
+            Probe::Tcp { .. } => ProbeKind::Tcp,
+            Probe::Exec { .. } => ProbeKind::Exec,
+        };
+        if !host.probes.contains(&kind) {
+            let facts =
+                format!("this host's configuration refuses {kind:?} checks ({})", check.name);
+            return Err(Refusal::new(Code::Inhibited, facts));
+        }
+    }
+    Ok(())
+}
+
+fn forward_assignment(
+    manifest: &Manifest,
+    order: &Order,
+    name: &Name,
+    generation: u64,
+) -> Assignment {
+    let candidate = order.candidate();
+    let present = |stage: &HookStage| manifest.hooks.at(*stage).is_some();
+    let undone =
+        |stage: &HookStage| manifest.hooks.at(*stage).is_some_and(|hook| hook.undo.is_some());
+    let phases = |test: &dyn Fn(&HookStage) -> bool| {
+        HookStage::ALL.into_iter().filter(|stage| test(stage)).map(work::phase).collect()
+    };
+    let policy = &manifest.health_policy;
+    let slowest = manifest.health.iter().map(|check| check.timeout).max();
+    Assignment {
+        application: name.to_string(),
+        generation,
+        package: candidate.package(),
+        release: candidate.release(),
+        booking: candidate.order(),
+        kind: Kind::Forward,
+        window_start: candidate.window().start,
+        window_end: candidate.window().end,
+        apply_budget: candidate.apply_budget(),
+        rollback_reserve: candidate.rollback_reserve(),
+        hooks: MachineHooks { forward: phases(&present), undo: phases(&undone) },
+        health: HealthPolicy {
+            start_grace: policy.start_grace,
+            interval: policy.interval,
+            // A round is late a little after its slowest check was cut off.
+            timeout: slowest.unwrap_or(policy.interval) + std::time::Duration::from_secs(2),
+            successes: policy.consecutive_successes,
+            deadline: policy.deadline,
+            bake: policy.bake,
+            bake_tolerance: policy.bake_tolerance,
+        },
+        reversibility: if candidate.is_irreversible() {
+            Reversibility::Irreversible
+        } else {
+            Reversibility::Reversible
+        },
+    }
+}

@@ -1,0 +1,178 @@
+//! What the ledger holds: everything that the applier must not forget.
+
+use std::collections::BTreeMap;
+
+use cutover_machine::{Record, Slot, State};
+use cutover_shared::codec::{self, CodecError};
+use cutover_shared::digest::Digest;
+use cutover_shared::dsse::Envelope;
+use cutover_shared::evidence::Trust;
+use cutover_shared::log::TreeHead;
+use cutover_shared::name::Name;
+use cutover_shared::policy::TrustPolicy;
+use cutover_shared::protocol::Join;
+use cutover_shared::time::Time;
+use serde::{Deserialize, Serialize};
+
+/// Most reports that wait to be logged. A host makes one for each order and drift; at this many it is cut
+/// off for a very long time and new orders cannot reach it either.
+pub const MAX_REPORTS: usize = 4096;
+
+/// Most refusals that are remembered as told, so that each is told once.
+const MAX_TOLD: usize = 256;
+
+/// Most takings-back that are remembered.
+const MAX_RETURNED: usize = 256;
+
+/// The body of the ledger.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Saved {
+    /// How to join and whom to talk to; the grant's private half is wiped once the host is enrolled.
+    pub join: Option<Join>,
+    /// What the host trusts.
+    pub trust: Option<SavedTrust>,
+    /// The host's own enrolment.
+    pub enrolment: Option<SavedEnrolment>,
+    /// The newest time accepted from a good clearance.
+    pub newest_time: Option<Time>,
+    /// By application.
+    pub applications: BTreeMap<Name, SavedApplication>,
+    /// Signed outcomes that are not known to be logged: identity and envelope, oldest first.
+    pub reports: Vec<(Digest, Vec<u8>)>,
+    /// Refusals told already: order and code.
+    pub told: Vec<(Digest, String)>,
+}
+
+/// [`Trust`] as it is stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedTrust {
+    policy_envelope: Vec<u8>,
+    policy: Digest,
+    versions: Vec<(u64, u64)>,
+    head: TreeHead,
+}
+
+/// The enrolment statement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedEnrolment {
+    /// Its identity.
+    pub id: Digest,
+    /// Its envelope.
+    pub envelope: Vec<u8>,
+    /// Whether it is proven to be in the log.
+    pub logged: bool,
+}
+
+/// One application.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedApplication {
+    /// The machine's record.
+    pub record: Record,
+    /// The releases committed before the one that runs and still on disk, the newest first.
+    pub history: Vec<Slot>,
+    /// Orders that have touched the host, with the end of what they permit.
+    pub spent: Vec<(Digest, Time)>,
+    /// Packages taken back, and the size of the log then.
+    pub returned: Vec<(Digest, u64)>,
+    /// The newest emergency iteration begun.
+    pub last_iteration: Option<(Digest, u32)>,
+    /// Envelopes of the clearances of the order in hand, by identity.
+    pub clearances: Vec<(Digest, Vec<u8>)>,
+    /// The order in hand as it was authorised.
+    pub order: Option<SavedOrder>,
+}
+
+/// What outlives a restart of an order in hand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedOrder {
+    /// The `booking` or `rollback` statement.
+    pub order: Digest,
+    /// When what it permits ends.
+    pub end: Time,
+    /// The emergency and number.
+    pub iteration: Option<(Digest, u32)>,
+}
+
+impl SavedApplication {
+    /// One that was never deployed.
+    pub fn new(name: &Name) -> Self {
+        Self {
+            record: Record {
+                application: name.to_string(),
+                generation: 0,
+                committed: None,
+                state: State::Idle,
+            },
+            history: Vec::new(),
+            spent: Vec::new(),
+            returned: Vec::new(),
+            last_iteration: None,
+            clearances: Vec::new(),
+            order: None,
+        }
+    }
+
+    /// Marks an order as begun here, and forgets those that can no longer be offered: what they permit
+    /// ended, by a time that was accepted, and the window rule refuses them.
+    pub fn spend(&mut self, order: Digest, end: Time, accepted: Option<Time>) {
+        self.spent.retain(|(other, end)| *other != order && accepted.is_none_or(|now| *end > now));
+        self.spent.push((order, end));
+    }
+
+    /// Remembers that a package was taken back when the log had `size` entries.
+    pub fn take_back(&mut self, package: Digest, size: u64) {
+        self.returned.retain(|(other, _)| *other != package);
+        if self.returned.len() >= MAX_RETURNED {
+            self.returned.remove(0);
+        }
+        self.returned.push((package, size));
+    }
+}
+
+impl SavedTrust {
+    /// As it is stored.
+    pub fn of(trust: &Trust) -> Self {
+        Self {
+            policy_envelope: trust.policy_envelope.clone(),
+            policy: trust.policy.id(),
+            versions: trust.versions.iter().map(|(version, index)| (*version, *index)).collect(),
+            head: trust.head.clone(),
+        }
+    }
+
+    /// As it is used. `None` when the stored policy no longer reads as one, which is a damaged ledger.
+    pub fn trust(&self) -> Option<Trust> {
+        let envelope = Envelope::parse(&self.policy_envelope).ok()?;
+        Some(Trust {
+            policy: TrustPolicy::pinned(&envelope, &self.policy).ok()?,
+            policy_envelope: self.policy_envelope.clone(),
+            versions: self.versions.iter().copied().collect(),
+            head: self.head.clone(),
+        })
+    }
+}
+
+impl Saved {
+    /// Reads a ledger's body.
+    pub fn decode(body: &[u8]) -> Result<Self, CodecError> {
+        codec::decode(body)
+    }
+
+    /// A ledger's body.
+    pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
+        codec::encode(self)
+    }
+
+    /// Notes that a refusal is told; whether it was not before.
+    pub fn tell_once(&mut self, order: Digest, code: &str) -> bool {
+        let entry = (order, code.to_owned());
+        if self.told.contains(&entry) {
+            return false;
+        }
+        if self.told.len() >= MAX_TOLD {
+            self.told.remove(0);
+        }
+        self.told.push(entry);
+        true
+    }
+}

@@ -1,0 +1,358 @@
+//! The application's systemd unit, over D-Bus: each job is waited for to its end.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use zbus::Connection;
+use zbus::{ObjectPath, OwnedObjectPath};
+
+/// How long a job may take when systemd does not say so itself: its own default is 90 s a step.
+const JOB_LIMIT: Duration = Duration::from_mins(10);
+
+/// A unit could not be started or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum UnitError {
+    /// The system bus cannot be reached.
+    #[error("reach systemd over D-Bus")]
+    Bus(#[source] zbus::Error),
+    /// systemd refused.
+    #[error("{verb} {unit}")]
+    Refused {
+        /// What was asked.
+        verb: &'static str,
+        /// Of which unit.
+        unit: String,
+        /// What systemd said.
+        #[source]
+        source: zbus::Error,
+    },
+    /// The job did not end well.
+    #[error("{verb} {unit}: the job ended {result:?}")]
+    Job {
+        /// What was asked.
+        verb: &'static str,
+        /// Of which unit.
+        unit: String,
+        /// `failed`, `timeout`, `dependency`, `canceled`, …
+        result: String,
+    },
+    /// The job did not end.
+    #[error("{verb} {unit}: the job did not end")]
+    Late {
+        /// What was asked.
+        verb: &'static str,
+        /// Of which unit.
+        unit: String,
+    },
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
+trait Manager {
+    fn subscribe(&self) -> zbus::Result<()>;
+    fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(signal)]
+    fn job_removed(
+        &self,
+        id: u32,
+        job: ObjectPath<'_>,
+        unit: String,
+        result: String,
+    ) -> zbus::Result<()>;
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Unit",
+    default_service = "org.freedesktop.systemd1"
+)]
+trait Unit {
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn active_state(&self) -> zbus::Result<String>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn load_state(&self) -> zbus::Result<String>;
+}
+
+/// Starts `unit`; done when systemd says that it is started (also when it was).
+pub async fn start(unit: &str) -> Result<(), UnitError> {
+    job(&system().await?, Verb::Start, unit).await
+}
+
+/// Stops `unit`; done when nothing of it runs, also when there is no such unit.
+pub async fn stop(unit: &str) -> Result<(), UnitError> {
+    job(&system().await?, Verb::Stop, unit).await
+}
+
+/// Stops `unit`, if it runs, and starts it.
+pub async fn restart(unit: &str) -> Result<(), UnitError> {
+    job(&system().await?, Verb::Restart, unit).await
+}
+
+/// `active`, `inactive`, `failed`, `activating`, `deactivating`, `reloading`. A unit that does not exist
+/// is `inactive`.
+pub async fn active_state(unit: &str) -> Result<String, UnitError> {
+    state_on(&system().await?, unit).await
+}
+
+/// Whether systemd has a unit of this name that it can start: `false` when there is none, when it is masked
+/// and when its file is faulty.
+pub async fn exists(unit: &str) -> Result<bool, UnitError> {
+    exists_on(&system().await?, unit).await
+}
+
+async fn system() -> Result<Connection, UnitError> {
+    Connection::system().await.map_err(UnitError::Bus)
+}
+
+async fn state_on(connection: &Connection, unit: &str) -> Result<String, UnitError> {
+    let refused = |source| cannot_look(unit, source);
+    unit_on(connection, unit).await?.active_state().await.map_err(refused)
+}
+
+async fn exists_on(connection: &Connection, unit: &str) -> Result<bool, UnitError> {
+    let refused = |source| cannot_look(unit, source);
+    let state = unit_on(connection, unit).await?.load_state().await.map_err(refused)?;
+    Ok(state == "loaded")
+}
+
+async fn unit_on<'c>(connection: &'c Connection, unit: &str) -> Result<UnitProxy<'c>, UnitError> {
+    let refused = |source| cannot_look(unit, source);
+    let manager = ManagerProxy::new(connection).await.map_err(refused)?;
+    let path = manager.load_unit(unit).await.map_err(refused)?;
+    UnitProxy::new(connection, path).await.map_err(refused)
+}
+
+fn cannot_look(unit: &str, source: zbus::Error) -> UnitError {
+    UnitError::Refused { verb: "look at", unit: unit.to_owned(), source }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Start,
+    Stop,
+    Restart,
+}
+
+impl Verb {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+        }
+    }
+
+    async fn ask(self, manager: &ManagerProxy<'_>, unit: &str) -> zbus::Result<OwnedObjectPath> {
+        // A job that contradicts ours is replaced; one that is the same is joined.
+        let mode = "replace";
+        match self {
+            Self::Start => manager.start_unit(unit, mode).await,
+            Self::Stop => manager.stop_unit(unit, mode).await,
+            Self::Restart => manager.restart_unit(unit, mode).await,
+        }
+    }
+}
+
+async fn job(connection: &Connection, verb: Verb, unit: &str) -> Result<(), UnitError> {
+    let refused = |source| UnitError::Refused { verb: verb.name(), unit: unit.to_owned(), source };
+    let manager = ManagerProxy::new(connection).await.map_err(refused)?;
+    // Listened to before the job exists: a job may end before its name comes back to us.
+    let mut removed = manager.receive_job_removed().await.map_err(refused)?;
+    manager.subscribe().await.map_err(refused)?;
+    let job = match verb.ask(&manager, unit).await {
+        Ok(job) => job,
+        Err(error) if verb == Verb::Stop && is_no_such_unit(&error) => return Ok(()),
+        Err(error) => return Err(refused(error)),
+    };
+    let result = tokio::time::timeout(JOB_LIMIT, async {
+        while let Some(signal) = removed.next().await {
+            let ended = signal.args()?;
+            if ended.job == *job {
+                return Ok(Some(ended.result));
+            }
+        }
+        Ok(None)
+    });
+    match result.await {
+        Ok(Ok(Some(result))) if result == "done" || result == "skipped" => Ok(()),
+        Ok(Ok(Some(result))) => {
+            Err(UnitError::Job { verb: verb.name(), unit: unit.to_owned(), result })
+        }
+        Ok(Err(error)) => Err(refused(error)),
+        Ok(Ok(None)) | Err(_) => Err(UnitError::Late { verb: verb.name(), unit: unit.to_owned() }),
+    }
+}
+
+fn is_no_such_unit(error: &zbus::Error) -> bool {
+    matches!(
+        error,
+        zbus::Error::MethodError(name, _, _)
+            if name.as_str() == "org.freedesktop.systemd1.NoSuchUnit"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+    use zbus::object_server::SignalEmitter;
+
+    /// A systemd of one unit, on the other end of a socket.
+    #[derive(Default)]
+    struct FakeManager {
+        states: Mutex<BTreeMap<String, &'static str>>,
+        jobs: Mutex<u32>,
+    }
+
+    const KNOWN: [&str; 2] = ["shop.service", "broken.service"];
+
+    impl FakeManager {
+        async fn job(
+            &self,
+            emitter: &SignalEmitter<'_>,
+            unit: &str,
+            state: &'static str,
+        ) -> zbus::fdo::Result<OwnedObjectPath> {
+            if !KNOWN.contains(&unit) {
+                return Err(zbus::fdo::Error::UnknownObject(unit.to_owned()));
+            }
+            let id = {
+                let mut jobs = self.jobs.lock().unwrap();
+                *jobs += 2;
+                *jobs
+            };
+            let path = |id: u32| {
+                let path = format!("/org/freedesktop/systemd1/job/{id}");
+                OwnedObjectPath::try_from(path).unwrap()
+            };
+            let result = if unit == "broken.service" && state == "active" {
+                "failed"
+            } else {
+                self.states.lock().unwrap().insert(unit.to_owned(), state);
+                "done"
+            };
+            // Somebody else's job ends first, and ours before its path has come back.
+            let other = (id - 1, path(id - 1), "other.service", "failed");
+            for (id, job, unit, result) in [other, (id, path(id), unit, result)] {
+                Self::job_removed(emitter, id, job.as_ref(), unit.into(), result.into()).await?;
+            }
+            Ok(path(id))
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "the interface is systemd's")]
+    #[zbus::interface(name = "org.freedesktop.systemd1.Manager")]
+    impl FakeManager {
+        fn subscribe(&self) {}
+
+        async fn start_unit(
+            &self,
+            #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
+            name: &str,
+            mode: &str,
+        ) -> zbus::fdo::Result<OwnedObjectPath> {
+            assert_eq!(mode, "replace");
+            self.job(&emitter, name, "active").await
+        }
+
+        async fn stop_unit(
+            &self,
+            #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
+            name: &str,
+            mode: &str,
+        ) -> zbus::fdo::Result<OwnedObjectPath> {
+            assert_eq!(mode, "replace");
+            self.job(&emitter, name, "inactive").await
+        }
+
+        async fn restart_unit(
+            &self,
+            #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
+            name: &str,
+            mode: &str,
+        ) -> zbus::fdo::Result<OwnedObjectPath> {
+            assert_eq!(mode, "replace");
+            self.job(&emitter, name, "active").await
+        }
+
+        fn load_unit(&self, name: &str) -> OwnedObjectPath {
+            let active = self.states.lock().unwrap().get(name) == Some(&"active");
+            let path = match (KNOWN.contains(&name), active) {
+                (false, _) => "/absent",
+                (true, true) => "/active",
+                (true, false) => "/inactive",
+            };
+            OwnedObjectPath::try_from(path).unwrap()
+        }
+
+        #[zbus(signal)]
+        async fn job_removed(
+            emitter: &SignalEmitter<'_>,
+            id: u32,
+            job: ObjectPath<'_>,
+            unit: String,
+            result: String,
+        ) -> zbus::Result<()>;
+    }
+
+    struct FakeUnit(&'static str, &'static str);
+
+    #[zbus::interface(name = "org.freedesktop.systemd1.Unit")]
+    impl FakeUnit {
+        #[zbus(property)]
+        fn active_state(&self) -> String {
+            self.0.to_owned()
+        }
+
+        #[zbus(property)]
+        fn load_state(&self) -> String {
+            self.1.to_owned()
+        }
+    }
+
+    async fn connected() -> (Connection, Connection) {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let server = zbus::connection::Builder::unix_stream(theirs)
+            .server(zbus::Guid::generate())
+            .p2p()
+            .serve_at("/org/freedesktop/systemd1", FakeManager::default())
+            .serve_at("/active", FakeUnit("active", "loaded"))
+            .serve_at("/inactive", FakeUnit("inactive", "loaded"))
+            .serve_at("/absent", FakeUnit("inactive", "not-found"))
+            .build();
+        let client = zbus::connection::Builder::unix_stream(ours).p2p().build();
+        let (server, client) = tokio::join!(server, client);
+        (server.unwrap(), client.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_job_is_waited_for_to_its_own_end() {
+        let (_server, bus) = connected().await;
+        assert!(exists_on(&bus, "shop.service").await.unwrap());
+        assert!(!exists_on(&bus, "absent.service").await.unwrap());
+        assert_eq!(state_on(&bus, "absent.service").await.unwrap(), "inactive");
+        assert_eq!(state_on(&bus, "shop.service").await.unwrap(), "inactive");
+        job(&bus, Verb::Start, "shop.service").await.unwrap();
+        assert_eq!(state_on(&bus, "shop.service").await.unwrap(), "active");
+        job(&bus, Verb::Restart, "shop.service").await.unwrap();
+        job(&bus, Verb::Stop, "shop.service").await.unwrap();
+        assert_eq!(state_on(&bus, "shop.service").await.unwrap(), "inactive");
+    }
+
+    #[tokio::test]
+    async fn a_job_that_fails_says_how() {
+        let (_server, bus) = connected().await;
+        match job(&bus, Verb::Start, "broken.service").await {
+            Err(UnitError::Job { result, .. }) => assert_eq!(result, "failed"),
+            other => panic!("{other:?}"),
+        }
+        let refused = job(&bus, Verb::Start, "absent.service").await;
+        assert!(matches!(refused, Err(UnitError::Refused { .. })));
+    }
+}

@@ -1,0 +1,292 @@
+//! Work: the deployment machine's effects, carried out. The one place that wires slots, processes, units,
+//! hooks and probes together; each worker answers with one [`Answer`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cutover_machine::{Direction, HookPhase, Reading, Sample, Slot};
+use cutover_shared::package::health::{HealthCheck, Probe, substitute};
+use cutover_shared::package::manifest::{HookStage, MANIFEST, Manifest};
+
+use crate::clock::Clock;
+use crate::config::{Application, Run};
+use crate::content::parse_manifest;
+use crate::event::Answer;
+use crate::hook::{self, HookRun};
+use crate::probe::{self, ProbeRequest};
+use crate::process::{self, Account, Program, Running};
+use crate::slot::Slots;
+use crate::{find, unit};
+
+/// What every worker of an application needs.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The host's say about it.
+    pub config: Arc<Application>,
+    /// Its slots.
+    pub slots: Slots,
+    /// As whom its programs run.
+    pub account: Account,
+    /// As whom probes run.
+    pub probe_account: Account,
+    /// The probe program.
+    pub probe: PathBuf,
+    /// The clock.
+    pub clock: Clock,
+}
+
+impl Site {
+    fn environment(&self) -> BTreeMap<String, String> {
+        let mut environment = self.config.environment();
+        environment.insert("CUTOVER_APPLICATION".to_owned(), self.config.name.to_string());
+        environment.insert("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned());
+        environment
+    }
+
+    async fn manifest(&self, slot: &Slot) -> Result<Manifest, String> {
+        let path = self.slots.path(slot).join(MANIFEST);
+        let text = tokio::fs::read_to_string(&path)
+            .await
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        parse_manifest(&text)
+    }
+
+    /// Starts the current release, or finds it running.
+    pub async fn start(&self) -> Answer {
+        match &self.config.run {
+            Run::Unit(name) => match unit::start(name).await {
+                Ok(()) => Answer::Done,
+                Err(error) => Answer::Failed(chain(&error)),
+            },
+            Run::Command { start, stop_timeout, .. } => {
+                let mut environment = self.environment();
+                let root = self.config.root.to_string_lossy().into_owned();
+                environment.insert(find::MARK.to_owned(), root);
+                let program = Program {
+                    command: self.program_path(start),
+                    directory: self.config.root.join("current/payload"),
+                    environment,
+                    account: self.account.clone(),
+                    log: self.config.root.join("application.log"),
+                    stop_timeout: *stop_timeout,
+                };
+                let root = self.config.root.clone();
+                blocking(move || {
+                    if let Some(running) = find::running(&root).into_iter().next() {
+                        return Answer::Started(running);
+                    }
+                    match program.start() {
+                        Ok(running) => Answer::Started(running),
+                        Err(error) => Answer::Failed(chain(&error)),
+                    }
+                })
+                .await
+            }
+        }
+    }
+
+    /// The start command with its program's path made whole.
+    fn program_path(&self, start: &[String]) -> Vec<String> {
+        let mut command = start.to_vec();
+        if let Some(program) = command.first_mut() {
+            let path = self.config.root.join("current/payload").join(&*program);
+            *program = path.to_string_lossy().into_owned();
+        }
+        command
+    }
+
+    /// Stops the application: done when nothing of it runs.
+    pub async fn stop(&self) -> Answer {
+        match &self.config.run {
+            Run::Unit(name) => match unit::stop(name).await {
+                Ok(()) => Answer::Done,
+                Err(error) => Answer::Failed(chain(&error)),
+            },
+            Run::Command { stop_timeout, .. } => {
+                let (root, timeout) = (self.config.root.clone(), *stop_timeout);
+                blocking(move || {
+                    for running in find::running(&root) {
+                        if let Err(error) = process::stop(&running, timeout) {
+                            return Answer::Failed(chain(&error));
+                        }
+                    }
+                    Answer::Done
+                })
+                .await
+            }
+        }
+    }
+
+    /// Lets the link name `to`.
+    pub async fn switch(&self, to: Option<Slot>) -> Answer {
+        let slots = self.slots.clone();
+        blocking(move || answer(slots.switch(to.as_ref()))).await
+    }
+
+    /// Removes what was assembled.
+    pub async fn clean_up(&self, slot: Slot) -> Answer {
+        let slots = self.slots.clone();
+        blocking(move || answer(slots.remove(&slot))).await
+    }
+
+    /// After a restart: the link names the committed release, and that runs.
+    pub async fn settle(&self, slot: Option<Slot>) -> Answer {
+        let slots = self.slots.clone();
+        let wanted = slot.map(|slot| slots.path(&slot));
+        let linked = blocking(move || {
+            let name =
+                wanted.as_ref().and_then(|path| path.file_name()).map(|name| name.to_owned());
+            match slots.current() {
+                Ok(current) if current.as_deref().map(AsRef::as_ref) == name.as_deref() => {
+                    Answer::Done
+                }
+                Ok(_) => answer(slots.switch(slot.as_ref())),
+                Err(error) => Answer::Failed(chain(&error)),
+            }
+        })
+        .await;
+        match (linked, slot) {
+            (Answer::Done, Some(_)) => self.start().await,
+            (Answer::Done, None) => self.stop().await,
+            (other, _) => other,
+        }
+    }
+
+    /// Runs a hook of a release, or its undo; one that does not exist is done.
+    pub async fn hook(&self, slot: Slot, phase: HookPhase, direction: Direction) -> Answer {
+        let manifest = match self.manifest(&slot).await {
+            Ok(manifest) => manifest,
+            Err(why) => return Answer::Failed(why),
+        };
+        let Some(hook) = manifest.hooks.at(stage(phase)) else { return Answer::Done };
+        let (command, timeout) = match (direction, &hook.undo) {
+            (Direction::Forward, _) => (&hook.command, hook.timeout),
+            (Direction::Undo, Some(undo)) => (&undo.command, undo.timeout),
+            (Direction::Undo, None) => return Answer::Done,
+        };
+        let directory = self.slots.path(&slot);
+        let run = HookRun {
+            command: directory.join(command.as_str()),
+            directory,
+            environment: self.environment(),
+            account: self.account.clone(),
+            timeout,
+        };
+        match hook::run(&run).await {
+            Ok(output) => {
+                tracing::info!(hook = %command, output = %output.tail, "the hook ended well");
+                Answer::Done
+            }
+            Err(error) => {
+                let tail = error.tail().trim();
+                Answer::Failed(format!("{command}: {}: {tail}", chain(&error)))
+            }
+        }
+    }
+
+    /// One round of every check of a release, all at once.
+    pub async fn check(&self, slot: Slot) -> Answer {
+        let readings = match self.manifest(&slot).await {
+            Ok(manifest) => {
+                let directory = self.slots.path(&slot);
+                let checks = manifest.health.iter().map(|check| self.reading(check, &directory));
+                futures::future::join_all(checks).await
+            }
+            Err(why) => vec![Reading {
+                check: MANIFEST.to_owned(),
+                healthy: false,
+                detail: why,
+                took: std::time::Duration::ZERO,
+            }],
+        };
+        Answer::Sample(Sample { at: self.clock.now().wall, readings })
+    }
+
+    async fn reading(&self, check: &HealthCheck, directory: &std::path::Path) -> Reading {
+        let reading = |healthy, detail, took| Reading {
+            check: check.name.to_string(),
+            healthy,
+            detail,
+            took,
+        };
+        match self.request(&check.probe, directory) {
+            Ok(request) => {
+                let answer =
+                    probe::probe(&self.probe, &self.probe_account, &request, check.timeout).await;
+                reading(answer.healthy, answer.detail, answer.took)
+            }
+            Err(error) => reading(false, error, std::time::Duration::ZERO),
+        }
+    }
+
+    fn request(&self, probe: &Probe, directory: &std::path::Path) -> Result<ProbeRequest, String> {
+        let fill = |text: &String| {
+            substitute(text, &self.config.variables).map_err(|error| error.to_string())
+        };
+        Ok(match probe {
+            Probe::Http { url, expect_status, body_contains } => ProbeRequest::Http {
+                url: fill(url)?,
+                expect_status: Some(*expect_status),
+                body_contains: body_contains.clone(),
+            },
+            Probe::Tcp { address } => ProbeRequest::Tcp { address: fill(address)? },
+            Probe::Exec { command } => ProbeRequest::Exec {
+                command: command.iter().map(fill).collect::<Result<_, _>>()?,
+                directory: directory.to_owned(),
+                environment: self.environment(),
+            },
+        })
+    }
+}
+
+/// The hook's place in the manifest.
+fn stage(phase: HookPhase) -> HookStage {
+    match phase {
+        HookPhase::PreStop => HookStage::PreStop,
+        HookPhase::Stop => HookStage::Stop,
+        HookPhase::Activate => HookStage::Activate,
+        HookPhase::Start => HookStage::Start,
+        HookPhase::PostStart => HookStage::PostStart,
+    }
+}
+
+/// The machine's name of a manifest's hook place.
+pub fn phase(stage: HookStage) -> HookPhase {
+    match stage {
+        HookStage::PreStop => HookPhase::PreStop,
+        HookStage::Stop => HookPhase::Stop,
+        HookStage::Activate => HookPhase::Activate,
+        HookStage::Start => HookPhase::Start,
+        HookStage::PostStart => HookPhase::PostStart,
+    }
+}
+
+fn answer<E: std::error::Error>(result: Result<(), E>) -> Answer {
+    match result {
+        Ok(()) => Answer::Done,
+        Err(error) => Answer::Failed(chain(&error)),
+    }
+}
+
+/// An error with its causes, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+async fn blocking(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
+    let work = tokio::task::spawn_blocking(work).await;
+    work.unwrap_or_else(|error| Answer::Failed(format!("the worker ended: {error}")))
+}
+
+/// Waits until a process has ended.
+pub async fn watch(running: Running) {
+    process::exited(&running).await;
+}

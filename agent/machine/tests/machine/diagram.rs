@@ -1,0 +1,267 @@
+//! Explores every state that the machine can get into with every event, and compares the transitions
+//! with the diagram in its documentation. On the way: nothing panics, and what is rejected changes
+//! nothing.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use cutover_machine::*;
+use cutover_shared::digest::Digest;
+
+use crate::world::*;
+
+type Edge = (String, String, String);
+
+fn documented() -> BTreeSet<Edge> {
+    let source = include_str!("../../src/lib.rs");
+    let mut edges = BTreeSet::new();
+    for line in source.lines() {
+        let Some(line) = line.strip_prefix("//! ") else {
+            continue;
+        };
+        let Some((from, rest)) = line.split_once("->") else {
+            continue;
+        };
+        let (to, causes) = rest.split_once(':').expect("an edge has causes");
+        let mut causes = causes.to_owned();
+        while let (Some(open), Some(close)) = (causes.find('('), causes.find(')')) {
+            causes.replace_range(open..=close, "");
+        }
+        for cause in causes.split(',') {
+            let cause = cause.trim().trim_start_matches("or ").trim();
+            edges.insert((from.trim().to_owned(), to.trim().to_owned(), cause.to_owned()));
+        }
+    }
+    edges
+}
+
+#[derive(Clone)]
+struct Node {
+    machine: Machine,
+    ledger: Record,
+    open: Vec<Issued>,
+    now: Now,
+}
+
+impl Node {
+    /// Takes everything that is handed out, and forgets what is no longer waited for, after seeing
+    /// that no answer to it is taken.
+    fn poll(&mut self) {
+        while let Some(issued) = self.machine.poll_effect() {
+            self.open.push(issued);
+        }
+        let (machine, now) = (&self.machine, self.now);
+        self.open.retain(|issued| {
+            let mut copy = machine.clone();
+            let granted = Decision::Granted(Digest::of(b"clearance"));
+            let waited_for = copy.handle_done(issued.id, now).is_ok()
+                || copy.handle_clearance(issued.id, granted, now).is_ok()
+                || copy.handle_sample(issued.id, sample(true, now), now).is_ok();
+            assert!(waited_for || copy == *machine, "a stale answer changes nothing");
+            waited_for
+        });
+    }
+
+    /// What tells states apart as far as transitions go.
+    fn key(&self) -> String {
+        let record = self.machine.record();
+        let position = match &record.state {
+            State::Returning(_, retreat) => {
+                format!("{:?} {:?} {}", retreat.reached, retreat.step, retreat.attempt)
+            }
+            state => format!("{:?}", state.going_forward().map(|(_, point)| point)),
+        };
+        let open = self.open.iter().map(|it| match &it.effect {
+            Effect::Persist { record, .. } if **record != *self.machine.record() => "outdated",
+            effect => effect.name(),
+        });
+        let open: Vec<&str> = open.collect();
+        let wake = self.machine.poll_timeout(self.now).map(|it| it.reason);
+        format!(
+            "{} {position} {open:?} {wake:?} {:?} {:?}",
+            self.machine.phase(),
+            record.committed.map(|slot| slot.generation),
+            self.ledger.state.phase(),
+        )
+    }
+}
+
+struct Explorer {
+    seen: BTreeSet<String>,
+    todo: VecDeque<Node>,
+    edges: BTreeSet<Edge>,
+}
+
+impl Explorer {
+    fn visit(&mut self, mut node: Node) {
+        node.poll();
+        if self.seen.insert(node.key()) {
+            self.todo.push_back(node);
+        }
+    }
+
+    /// Applies one event to a copy of `node`.
+    fn apply(
+        &mut self,
+        node: &Node,
+        cause: &str,
+        event: impl FnOnce(&mut Node) -> Result<(), Rejection>,
+    ) {
+        let mut next = node.clone();
+        let from = node.machine.phase();
+        match event(&mut next) {
+            Err(_) => assert_eq!(next.machine, node.machine, "a rejected {cause} changes nothing"),
+            Ok(()) => {
+                self.edge(from, next.machine.phase(), cause);
+                self.visit(next);
+            }
+        }
+    }
+
+    fn edge(&mut self, from: Phase, to: Phase, cause: &str) {
+        if from != to {
+            self.edges.insert((from.to_string(), to.to_string(), cause.to_owned()));
+        }
+    }
+
+    fn explore(&mut self, node: &Node) {
+        for issued in node.open.clone() {
+            let rest: Vec<Issued> = {
+                let open = node.open.iter();
+                open.filter(|it| it.id != issued.id).cloned().collect()
+            };
+            // Now, after the window, and, while nothing was touched, with a wall clock that was set
+            // back to before it.
+            let late = Now { wall: start() + WINDOW, monotonic: node.now.monotonic + WINDOW };
+            let mut nows = vec![node.now, late];
+            if matches!(node.machine.phase(), Phase::Fetching | Phase::Assembled) {
+                nows.push(Now { wall: start() - Duration::from_secs(10), ..node.now });
+            }
+            for now in nows {
+                let mut node = node.clone();
+                node.now = now;
+                self.answers(&node, &issued, &rest);
+            }
+        }
+        self.apply(node, "hold", |it| hold(it, Withstands::Return));
+        self.apply(node, "hold", |it| hold(it, Withstands::Finish));
+        self.apply(node, "exited", |it| it.machine.handle_exited("signal 9", it.now));
+        for resolution in [Resolution::Earlier, Resolution::Newer] {
+            self.apply(node, "resolved", |it| it.machine.handle_resolved(resolution, it.now));
+        }
+        for generation in 1..=3 {
+            self.apply(node, "order", |it| it.machine.handle_order(order(generation), it.now));
+        }
+        let after = node.machine.poll_timeout(node.now).map(|it| it.after);
+        for after in after.into_iter().chain([WINDOW, Duration::ZERO]) {
+            self.apply(node, "timeout", |it| {
+                it.now.wall = it.now.wall + after;
+                it.now.monotonic += after;
+                it.machine.handle_timeout(it.now);
+                Ok(())
+            });
+        }
+        self.crash(node);
+    }
+
+    fn answers(&mut self, node: &Node, issued: &Issued, rest: &[Issued]) {
+        let id = issued.id;
+        let answered = |it: &mut Node| it.open = rest.to_vec();
+        self.apply(node, "done", |it| {
+            answered(it);
+            if let Effect::Persist { record, .. } = &issued.effect {
+                it.ledger = (**record).clone();
+            }
+            it.machine.handle_done(id, it.now)
+        });
+        self.apply(node, "failed", |it| {
+            answered(it);
+            it.machine.handle_failed(id, "no", it.now)
+        });
+        self.apply(node, "blocked", |it| {
+            answered(it);
+            it.machine.handle_blocked(id, "inhibited", it.now)
+        });
+        for healthy in [true, false] {
+            self.apply(node, "sample", |it| {
+                answered(it);
+                it.machine.handle_sample(id, sample(healthy, it.now), it.now)
+            });
+        }
+        for decision in
+            [Decision::Granted(Digest::of(b"clearance")), Decision::Refused("frozen".to_owned())]
+        {
+            self.apply(node, "clearance", |it| {
+                answered(it);
+                it.machine.handle_clearance(id, decision, it.now)
+            });
+        }
+    }
+
+    fn crash(&mut self, node: &Node) {
+        for late in [Duration::ZERO, WINDOW] {
+            let now = Now { wall: node.now.wall + late, monotonic: Duration::ZERO };
+            let machine = Machine::recover(node.ledger.clone(), now);
+            self.edge(node.ledger.state.phase(), machine.phase(), "recover");
+            // What follows a crash in the window is the same as without, so late is enough; the
+            // clock of the others stays comparable.
+            self.visit(Node {
+                machine,
+                ledger: node.ledger.clone(),
+                open: Vec::new(),
+                now: Now { monotonic: Duration::ZERO, ..now },
+            });
+        }
+    }
+}
+
+fn hold(node: &mut Node, active: Withstands) -> Result<(), Rejection> {
+    let why = "board".to_owned();
+    node.machine.handle_hold(Hold { why, active }, node.now).map(|_| ())
+}
+
+#[test]
+fn the_diagram_is_what_the_code_does() {
+    let mut explorer =
+        Explorer { seen: BTreeSet::new(), todo: VecDeque::new(), edges: BTreeSet::new() };
+    for (kind, reversibility, hooks) in [
+        (Kind::Forward, Reversibility::Reversible, all_hooks()),
+        (Kind::Forward, Reversibility::Reversible, Hooks::default()),
+        (Kind::Forward, Reversibility::Irreversible, all_hooks()),
+        (Kind::Return, Reversibility::Reversible, all_hooks()),
+    ] {
+        for earlier in [false, true] {
+            let mut assignment = order(2);
+            assignment.kind = kind;
+            assignment.reversibility = reversibility;
+            assignment.hooks = hooks.clone();
+            // One round decides, so that few states differ in counters only.
+            assignment.health.successes = 1;
+            assignment.health.bake = Duration::from_secs(1);
+            assignment.health.bake_tolerance = 0;
+            let (mut machine, world, now) = if earlier {
+                committed_once()
+            } else {
+                let mut world = World::default();
+                let machine = Machine::new("shop");
+                world.ledger = Some(machine.record().clone());
+                (machine, world, at(0))
+            };
+            let from = machine.phase();
+            machine.handle_order(assignment, now).unwrap();
+            explorer.edge(from, machine.phase(), "order");
+            explorer.seen.clear();
+            explorer.visit(Node { machine, ledger: world.ledger.unwrap(), open: Vec::new(), now });
+            while let Some(node) = explorer.todo.pop_front() {
+                explorer.explore(&node);
+            }
+        }
+    }
+    let documented = documented();
+    let missing: Vec<&Edge> = explorer.edges.difference(&documented).collect();
+    let invented: Vec<&Edge> = documented.difference(&explorer.edges).collect();
+    assert!(
+        missing.is_empty() && invented.is_empty(),
+        "not in the diagram: {missing:#?}\nnot in the code: {invented:#?}"
+    );
+}

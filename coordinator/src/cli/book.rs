@@ -1,0 +1,265 @@
+//! `cutover book`: a window, hosts, and the order in which they go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use clap::Args;
+use cutover_shared::case::Case;
+use cutover_shared::fold::State;
+use cutover_shared::name::Name;
+use cutover_shared::statement::{Booking, OnHalt, PlannedHost, RolloutPlan, Statement, Wave};
+use cutover_shared::time::{Time, span};
+
+use super::context::Context;
+use super::exit::Failure;
+use super::names;
+use super::when::{SpanArgs, Zone, zone_database_version};
+
+/// Book a window for a release in an environment, as a change manager
+///
+/// Without --wave the first host by name is the canary, and the others are the second wave.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  cutover book R-7 --environment staging --start now --for 30m\n  cutover book R-7 --environment production --start 2026-03-07T22:00 --until 02:00 --zone America/New_York --wave canary=web-1 --wave rest=web-2,web-3 --at-once 2 --healthy-for 10m"
+)]
+pub struct BookArgs {
+    /// The release: R-7, or the beginning of its statement's digest
+    #[arg(value_name = "RELEASE")]
+    pub release: String,
+    /// Where
+    #[arg(long, value_name = "ENVIRONMENT")]
+    pub environment: Name,
+    /// When.
+    #[command(flatten)]
+    pub span: SpanArgs,
+    /// A wave and its hosts; once for each wave, in order, the first is the canary
+    #[arg(long = "wave", value_name = "NAME=HOST,HOST…", value_parser = wave)]
+    pub waves: Vec<WaveArg>,
+    /// How many hosts may be under way at once
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub at_once: u32,
+    /// How long a wave must have been committed before the next one starts
+    #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = span::parse)]
+    pub healthy_for: Duration,
+    /// So many failures halt the rollout
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub halt_after: u32,
+}
+
+/// A wave as it is written: `NAME=HOST,HOST`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaveArg {
+    name: Name,
+    hosts: Vec<Name>,
+}
+
+fn wave(text: &str) -> Result<WaveArg, String> {
+    let (name, hosts) = text.split_once('=').ok_or("write it as NAME=HOST,HOST")?;
+    let read = |text: &str| text.parse::<Name>().map_err(|error| error.to_string());
+    let hosts: Result<_, _> = hosts.split(',').map(read).collect();
+    Ok(WaveArg { name: read(name)?, hosts: hosts? })
+}
+
+/// Carries the command out.
+pub async fn run(context: &Context, args: &BookArgs) -> Result<(), Failure> {
+    let zone = args.span.find_zone()?;
+    let mut client = context.connect().await?;
+    let synced = client.sync().await?;
+    let case = names::release(&synced.state, &args.release)?;
+    let made = booking(args, zone.as_ref(), &synced.state, context.now())?;
+    let left_out = left_out(&synced.state, &made);
+    if !left_out.is_empty() {
+        context.sink().note(format!("not in the plan: {}", join(&left_out)));
+    }
+    let window = format!("{} to {}", made.window.start, made.window.end);
+    let more = [("release", names::number(case).into()), ("window", window.into())];
+    let statement = Statement::new(context.now(), made);
+    client.sign_and_append(context, &statement, &more).await?;
+    Ok(())
+}
+
+fn booking(
+    args: &BookArgs,
+    zone: Option<&Zone>,
+    state: &State,
+    now: Time,
+) -> Result<Booking, Failure> {
+    let case = names::release(state, &args.release)?;
+    names::environments(case, std::slice::from_ref(&args.environment))?;
+    let release = case.release.says();
+    let plan = RolloutPlan {
+        waves: waves(args, case, state)?,
+        at_once: args.at_once,
+        healthy_for: args.healthy_for,
+        halt_after: args.halt_after,
+        on_halt: OnHalt::Pause,
+    };
+    if let Some(fault) = plan.fault() {
+        return Err(Failure::usage(fault));
+    }
+    let window = args.span.permission(zone, now)?;
+    let needed = release.apply_budget + release.rollback_reserve;
+    if window.length() < needed {
+        return Err(Failure::usage(format!(
+            "the window is {} long, and {} needs {}: to apply it and, if need be, to go back",
+            span::format(window.length()),
+            case.name(),
+            span::format(needed)
+        )));
+    }
+    Ok(Booking {
+        release: case.release.id(),
+        package: release.package,
+        application: release.application.clone(),
+        environment: args.environment.clone(),
+        window,
+        derivation: args.span.derivation(zone, &zone_database_version()),
+        plan,
+    })
+}
+
+/// The hosts of an environment that are enrolled for an application, by name.
+fn hosts_of(state: &State, environment: &Name, application: &Name) -> BTreeMap<Name, PlannedHost> {
+    let here = state.hosts().map(|(_, host)| host).filter(|host| {
+        let says = host.enrolment.says();
+        host.retired.is_none()
+            && says.environment == *environment
+            && says.applications.contains(application)
+    });
+    here.map(|host| {
+        let says = host.enrolment.says();
+        let planned = PlannedHost { host: says.host.clone(), host_key: says.host_key.id() };
+        (says.host.clone(), planned)
+    })
+    .collect()
+}
+
+fn waves(args: &BookArgs, case: &Case, state: &State) -> Result<Vec<Wave>, Failure> {
+    let application = &case.release.says().application;
+    let hosts = hosts_of(state, &args.environment, application);
+    if args.waves.is_empty() {
+        let mut hosts = hosts.into_values();
+        let Some(first) = hosts.next() else {
+            return Err(Failure::not_found(format!(
+                "a host of {} that is enrolled for {application}",
+                args.environment
+            )));
+        };
+        let wave = |name: &str, hosts| Wave {
+            name: name.parse().expect("canary and rest are names"),
+            hosts,
+        };
+        let mut waves = vec![wave("canary", vec![first]), wave("rest", hosts.collect())];
+        waves.retain(|wave| !wave.hosts.is_empty());
+        return Ok(waves);
+    }
+    let planned = |name: &Name| {
+        hosts.get(name).cloned().ok_or_else(|| {
+            Failure::not_found(format!(
+                "a host {name} of {} that is enrolled for {application}; there are {}",
+                args.environment,
+                join(hosts.keys())
+            ))
+        })
+    };
+    let wave = |wave: &WaveArg| {
+        let hosts: Result<_, Failure> = wave.hosts.iter().map(planned).collect();
+        Ok(Wave { name: wave.name.clone(), hosts: hosts? })
+    };
+    args.waves.iter().map(wave).collect()
+}
+
+/// The hosts that could have been in the plan and are not.
+fn left_out(state: &State, booking: &Booking) -> BTreeSet<Name> {
+    let mut hosts = hosts_of(state, &booking.environment, &booking.application);
+    for planned in booking.plan.hosts() {
+        hosts.remove(&planned.host);
+    }
+    hosts.into_keys().collect()
+}
+
+fn join<'n>(names: impl IntoIterator<Item = &'n Name>) -> String {
+    names.into_iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::names::parse;
+    use super::super::names::scene::{Scene, minutes, name, names, time};
+    use super::*;
+
+    fn made(scene: &Scene, line: &str) -> Result<Booking, Failure> {
+        let args = parse::<BookArgs>(line).unwrap();
+        booking(&args, None, &scene.state, scene.now)
+    }
+
+    fn wave_names(booking: &Booking) -> Vec<(String, Vec<String>)> {
+        let hosts = |wave: &Wave| wave.hosts.iter().map(|it| it.host.to_string()).collect();
+        booking.plan.waves.iter().map(|wave| (wave.name.to_string(), hosts(wave))).collect()
+    }
+
+    fn told(waves: &[(&str, &[&str])]) -> Vec<(String, Vec<String>)> {
+        let text = |hosts: &[&str]| hosts.iter().map(|it| (*it).to_owned()).collect();
+        waves.iter().map(|(name, hosts)| ((*name).to_owned(), text(hosts))).collect()
+    }
+
+    #[test]
+    fn the_first_host_is_the_canary_unless_waves_are_named() {
+        let mut scene = Scene::new();
+        let release = scene.submit("1.0");
+        let line = "R-1 --environment production --start +10m --for 1h";
+        let booking = made(&scene, line).unwrap();
+        assert_eq!(booking.release, release);
+        assert_eq!(booking.window.start, scene.now + minutes(10));
+        assert_eq!(booking.window.end, scene.now + minutes(70));
+        assert_eq!(
+            wave_names(&booking),
+            told(&[("canary", &["web-1"]), ("rest", &["web-2", "web-3"])])
+        );
+        assert!(left_out(&scene.state, &booking).is_empty());
+        scene.say("max", booking);
+
+        let line = format!("{line} --wave one=web-3 --wave two=web-1 --at-once 2 --halt-after 3");
+        let booking = made(&scene, &line).unwrap();
+        assert_eq!(wave_names(&booking), told(&[("one", &["web-3"]), ("two", &["web-1"])]));
+        assert_eq!(left_out(&scene.state, &booking), names(["web-2"]));
+        assert_eq!((booking.plan.at_once, booking.plan.halt_after), (2, 3));
+    }
+
+    #[test]
+    fn only_hosts_of_the_environment_and_each_once() {
+        let mut scene = Scene::new();
+        scene.submit("1.0");
+        let production = "R-1 --environment production --start now --for 1h";
+        for (line, code) in [
+            (format!("{production} --wave a=stage-1"), 5),
+            (format!("{production} --wave a=web-1 --wave b=web-1"), 2),
+            ("R-1 --environment laboratory --start now --for 1h".to_owned(), 2),
+            ("R-1 --environment production --start now --for 6m".to_owned(), 2),
+            ("R-1 --environment production --start 2026-03-09T02:00 --for 1h".to_owned(), 2),
+            ("R-2 --environment production --start now --for 1h".to_owned(), 5),
+        ] {
+            assert_eq!(made(&scene, &line).unwrap_err().code(), code, "{line}");
+        }
+        for wrong in ["--wave a", "--wave a=", "--wave =web-1", "--at-once 0"] {
+            assert!(parse::<BookArgs>(&format!("{production} {wrong}")).is_err(), "{wrong}");
+        }
+        assert!(parse::<BookArgs>("R-1 --environment production --start now").is_err());
+    }
+
+    #[test]
+    fn one_host_is_a_canary_without_a_rest() {
+        let mut scene = Scene::new();
+        let mut release = Scene::release("1.0", &["staging"]);
+        release.application = name("desk");
+        let release = scene.say("sam", release);
+        let line =
+            "R-1 --environment staging --start 2026-03-02T11:00:00Z --until 2026-03-02T12:00:00Z";
+        assert_eq!(made(&scene, line).unwrap_err().code(), 5, "nobody is enrolled for the desk");
+        let release = scene.state.case(&release).unwrap().release.id();
+        assert_eq!(names::release(&scene.state, "R-1").unwrap().release.id(), release);
+        scene.submit("1.1");
+        let booking = made(&scene, &line.replace("R-1", "R-2")).unwrap();
+        assert_eq!(booking.window.start, time("2026-03-02T11:00:00Z"));
+    }
+}

@@ -1,0 +1,228 @@
+//! Who must act on a refusal: the role, and the people who hold it and may act on this release.
+
+use std::collections::BTreeSet;
+
+use cutover_shared::case::Case;
+use cutover_shared::fold::State;
+use cutover_shared::fold::standing::newest_booking;
+use cutover_shared::name::Name;
+use cutover_shared::policy::{Duties, KeyStatus, Role};
+use cutover_shared::refusal::Code;
+use serde::Serialize;
+
+/// Who must act.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Who {
+    /// In one of these roles; empty when it passes by itself, or is the host's matter.
+    roles: Vec<Role>,
+    /// Those who hold it for this application and environment, and no duty that forbids it.
+    owners: BTreeSet<Name>,
+}
+
+impl Who {
+    /// Whether nobody must: it passes by itself, or is the host's matter.
+    pub(super) fn is_nobody(&self) -> bool {
+        self.roles.is_empty()
+    }
+
+    /// For people; `None` when nobody must.
+    pub(super) fn text(&self) -> Option<String> {
+        let roles: Vec<_> = self.roles.iter().map(|role| role.name()).collect();
+        let owners: Vec<_> = self.owners.iter().map(Name::as_str).collect();
+        match (roles.is_empty(), owners.is_empty()) {
+            (true, _) => None,
+            (false, true) => {
+                Some(format!("{}, and nobody who may act holds that role", roles.join(" or ")))
+            }
+            (false, false) => Some(format!("{}: {}", roles.join(" or "), owners.join(", "))),
+        }
+    }
+}
+
+/// Who must act on a refusal with that code.
+pub(super) fn who_acts(state: &State, case: &Case, environment: &Name, code: Code) -> Who {
+    let roles =
+        if code == Code::Held { holders_of_the_hold(state, case) } else { roles(code).to_vec() };
+    // A hold, a policy and a freeze are nobody's duty on the release.
+    let duty = !matches!(code, Code::Held | Code::Frozen | Code::GroundMissing);
+    let owners = roles.iter().flat_map(|role| may_act(state, case, environment, *role, duty));
+    Who { owners: owners.collect(), roles }
+}
+
+/// The roles whose act takes the refusal away.
+const fn roles(code: Code) -> &'static [Role] {
+    match code {
+        Code::PolicyExpired
+        | Code::PolicyRollback
+        | Code::ThresholdNotMet
+        | Code::RuleMissing
+        | Code::PredicateUnknown => &[Role::Root],
+        Code::NotReviewed => &[Role::Librarian],
+        Code::NotAssessed => &[Role::Security],
+        Code::NotApproved => &[Role::Board],
+        Code::NotDelivered => &[Role::Librarian, Role::ChangeManager],
+        Code::Returned | Code::Denied | Code::Superseded | Code::DigestMismatch => {
+            &[Role::Submitter]
+        }
+        Code::NotBooked
+        | Code::NotReleased
+        | Code::WindowClosed
+        | Code::WindowTooShort
+        | Code::WindowTooLong
+        | Code::Cancelled
+        | Code::GroundMissing
+        | Code::IterationNotApproved
+        | Code::IterationOutOfOrder
+        | Code::Frozen
+        | Code::RollbackNotAuthorised
+        | Code::GenerationPassed
+        | Code::DutiesNotSeparate => &[Role::ChangeManager],
+        Code::WrongHost
+        | Code::WrongEnvironment
+        | Code::WrongApplication
+        | Code::NameTaken
+        | Code::GrantExhausted => &[Role::Operator],
+        // These pass by themselves, or with what is told of the hosts and of the log.
+        Code::Held
+        | Code::SignatureInvalid
+        | Code::Malformed
+        | Code::RoleMissing
+        | Code::SubjectUnknown
+        | Code::WindowNotOpen
+        | Code::NotCleared
+        | Code::EnvironmentNotProven
+        | Code::WaveNotProven
+        | Code::CheckpointStale
+        | Code::CheckpointInconsistent
+        | Code::NotLogged
+        | Code::ClockSkew
+        | Code::ClockSteppedBack
+        | Code::ClockUnsynchronised
+        | Code::Inhibited
+        | Code::Busy => &[],
+    }
+}
+
+/// The roles in which the standing holds were made: they resume them.
+fn holders_of_the_hold(state: &State, case: &Case) -> Vec<Role> {
+    let Some(policy) = state.policy() else { return Vec::new() };
+    let application = &case.release.says().application;
+    let held_as = |role: &Role| {
+        case.standing_holds().any(|hold| {
+            let everywhere = BTreeSet::new();
+            !policy.holders(hold.signers(), *role, Some(application), &everywhere).is_empty()
+        })
+    };
+    [Role::ChangeManager, Role::Security].into_iter().filter(held_as).collect()
+}
+
+/// The owners of active keys with the role for this release; where the act is a duty on it, without those
+/// whom another duty bars.
+fn may_act(
+    state: &State,
+    case: &Case,
+    environment: &Name,
+    role: Role,
+    duty: bool,
+) -> BTreeSet<Name> {
+    let Some(policy) = state.policy() else { return BTreeSet::new() };
+    let release = case.release.says();
+    let barred = if duty { barred(state, case, environment, role) } else { BTreeSet::new() };
+    let keys = policy.document().keys.iter().filter(|entry| {
+        entry.status == KeyStatus::Active
+            && entry.roles.contains(&role)
+            && entry.applications.covers(&release.application)
+            && entry.environments.covers(environment)
+            && !barred.contains(&entry.owner)
+    });
+    keys.map(|entry| entry.owner.clone()).collect()
+}
+
+fn barred<'c>(state: &State, case: &'c Case, environment: &Name, role: Role) -> BTreeSet<&'c Name> {
+    let acted = |role: Role| -> BTreeSet<&'c Name> {
+        match role {
+            Role::Submitter => case.release.owners(),
+            Role::Librarian => {
+                case.last_review(environment).map(|it| it.owners()).unwrap_or_default()
+            }
+            Role::Security => case.assessments_for(environment).into_keys().collect(),
+            Role::Board => case.votes_for(environment).into_keys().collect(),
+            Role::ChangeManager => {
+                let booking = newest_booking(case, environment);
+                let released = booking.and_then(|it| it.released.as_ref());
+                let mut owners = booking.map(|it| it.booking.owners()).unwrap_or_default();
+                owners.extend(released.iter().flat_map(|it| it.owners()));
+                owners
+            }
+            Role::Root | Role::Operator => BTreeSet::new(),
+        }
+    };
+    if matches!(role, Role::Root | Role::Operator | Role::Submitter) {
+        return BTreeSet::new();
+    }
+    let rule = state.policy().and_then(|it| it.rule(environment, case.release.says().change).ok());
+    let mut barred = acted(Role::Submitter);
+    if rule.is_none_or(|rule| rule.duties == Duties::Separate) {
+        let duties = [Role::Librarian, Role::Security, Role::Board, Role::ChangeManager];
+        barred.extend(duties.into_iter().filter(|duty| *duty != role).flat_map(acted));
+    }
+    // Who has said yes already says nothing new.
+    match role {
+        Role::Board => barred.extend(
+            case.votes_for(environment)
+                .into_iter()
+                .filter(|(_, vote)| vote.says().judgement.is_accepted())
+                .map(|(owner, _)| owner),
+        ),
+        Role::Security => barred.extend(
+            case.assessments_for(environment)
+                .into_iter()
+                .filter(|(_, it)| it.says().judgement.is_accepted())
+                .map(|(owner, _)| owner),
+        ),
+        Role::Root | Role::Submitter | Role::Librarian | Role::ChangeManager | Role::Operator => {}
+    }
+    barred
+}
+
+#[cfg(test)]
+mod tests {
+    use cutover_shared::statement::{Hold, Verdict};
+
+    use super::*;
+    use crate::cli::names::scene::{Scene, name, yes};
+
+    fn told(scene: &Scene, code: Code) -> String {
+        let case = scene.state.cases().next().unwrap();
+        who_acts(&scene.state, case, &name("production"), code).text().unwrap_or_default()
+    }
+
+    #[test]
+    fn names_those_who_can_still_act() {
+        let mut scene = Scene::new();
+        let release = scene.submit("1.0");
+        assert_eq!(told(&scene, Code::NotReviewed), "librarian: lia");
+        assert_eq!(told(&scene, Code::NotApproved), "board: bea, bob");
+        assert_eq!(told(&scene, Code::NotBooked), "change-manager: max, mia");
+        assert_eq!(told(&scene, Code::NotDelivered), "librarian or change-manager: lia, max, mia");
+        assert_eq!(told(&scene, Code::WindowNotOpen), "");
+        scene.vote("bea", release, yes());
+        assert_eq!(told(&scene, Code::NotApproved), "board: bob");
+        scene.assess(release, yes());
+        assert_eq!(
+            told(&scene, Code::NotAssessed),
+            "security, and nobody who may act holds that role"
+        );
+        scene.review(release, &["production"], Verdict::Complete);
+        assert_eq!(told(&scene, Code::RuleMissing), "root: ruth");
+    }
+
+    #[test]
+    fn a_hold_is_resumed_in_its_role() {
+        let mut scene = Scene::new();
+        let release = scene.submit("1.0");
+        scene.assess(release, yes());
+        scene.say("sergei", Hold { release, reason: "Odd.".to_owned(), finish: false });
+        assert_eq!(told(&scene, Code::Held), "security: sergei");
+    }
+}

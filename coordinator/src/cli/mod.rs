@@ -1,0 +1,184 @@
+//! The command line: a file for each subcommand.
+//!
+//! [`main`] parses, makes the [`context::Context`], carries one command out and turns its end into an exit
+//! code ([`exit`]). Commands print through [`output`] only, and reach the coordinator through [`client`],
+//! whose [`sync`] verifies the log before anything of it is shown or signed over.
+
+pub mod assess;
+pub mod book;
+mod cache;
+pub mod cancel;
+pub mod client;
+pub mod completions;
+pub mod context;
+pub mod deliver;
+pub mod emergency;
+pub mod exit;
+pub mod explain;
+pub mod freeze;
+pub mod hold;
+pub mod host;
+pub mod key;
+pub mod log;
+pub mod man;
+pub mod names;
+pub mod output;
+pub mod package;
+pub mod policy;
+pub mod readable;
+pub mod resume;
+pub mod review;
+pub mod rollback;
+pub mod serve;
+pub mod settings;
+pub mod status;
+pub mod submit;
+pub mod sync;
+pub mod vote;
+pub mod when;
+pub mod window;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use self::context::Context;
+use self::exit::{Failure, exit_code};
+use self::output::Sink;
+use self::settings::GlobalArgs;
+
+/// Moves software onto staging and production hosts the way a change-management process demands.
+///
+/// Every decision is a statement that somebody signs, in one log that nobody can change unseen. What you
+/// are about to sign is shown to you first; what you are told about the log was verified here.
+#[derive(Debug, Parser)]
+#[command(name = "cutover", version, after_help = AFTER_HELP, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    globals: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done
+  1  failed: a file, the network, the coordinator; or you said no
+  2  usage, or input that is no good
+  3  refused by a rule; what to do next is told
+  4  a check found faults, which were told
+  5  not found
+
+Examples:
+  cutover key generate alice.pem --passphrase
+  cutover --policy policy.json --key alice.pem --coordinator cutover.example.org:7400 log list";
+
+/// The verbs of the process.
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    #[command(subcommand)]
+    Host(host::HostCommand),
+    #[command(subcommand)]
+    Package(package::PackageCommand),
+    Submit(submit::SubmitArgs),
+    Review(review::ReviewArgs),
+    Assess(assess::AssessArgs),
+    Vote(vote::VoteArgs),
+    Deliver(deliver::DeliverArgs),
+    Book(book::BookArgs),
+    #[command(subcommand)]
+    Window(window::WindowCommand),
+    Hold(hold::HoldArgs),
+    Resume(resume::ResumeArgs),
+    Cancel(cancel::CancelArgs),
+    Rollback(rollback::RollbackArgs),
+    #[command(subcommand)]
+    Freeze(freeze::FreezeCommand),
+    #[command(subcommand)]
+    Emergency(emergency::EmergencyCommand),
+    Status(status::StatusArgs),
+    Explain(explain::ExplainArgs),
+    #[command(subcommand)]
+    Log(log::LogCommand),
+    Serve(serve::ServeArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
+}
+
+/// The whole program: parses `args` (the first is the program's name), carries the command out, and tells
+/// how it ended.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are results, for standard output; if they cannot be written, nobody reads.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let sink = Sink::new(cli.globals.json);
+    let ended = run(&cli);
+    if let Err(failure) = &ended {
+        sink.failure(failure);
+    }
+    exit_code(&ended)
+}
+
+fn run(cli: &Cli) -> Result<(), Failure> {
+    if let Command::Serve(args) = &cli.command {
+        return serve::run(args);
+    }
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
+    let runtime = runtime.context("start the runtime")?;
+    let context = Context::new(&cli.globals)?;
+    runtime.block_on(async {
+        let ended = dispatch(&context, &cli.command).await;
+        context.finish().await;
+        ended
+    })
+}
+
+async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Key(command) => key::run(context, command),
+        Command::Policy(command) => policy::run(context, command).await,
+        Command::Host(command) => host::run(context, command).await,
+        Command::Package(command) => run_package(context, command),
+        Command::Submit(args) => submit::run(context, args).await,
+        Command::Review(args) => review::run(context, args).await,
+        Command::Assess(args) => assess::run(context, args).await,
+        Command::Vote(args) => vote::run(context, args).await,
+        Command::Deliver(args) => deliver::run(context, args).await,
+        Command::Book(args) => book::run(context, args).await,
+        Command::Window(command) => window::run(context, command).await,
+        Command::Hold(args) => hold::run(context, args).await,
+        Command::Resume(args) => resume::run(context, args).await,
+        Command::Cancel(args) => cancel::run(context, args).await,
+        Command::Rollback(args) => rollback::run(context, args).await,
+        Command::Freeze(command) => freeze::run(context, command).await,
+        Command::Emergency(command) => emergency::run(context, command).await,
+        Command::Status(args) => status::run(context, args).await,
+        Command::Explain(args) => explain::run(context, args).await,
+        Command::Log(command) => log::run(context, command).await,
+        Command::Serve(args) => serve::run(args),
+        Command::Completions(args) => completions::run(context, args, Cli::command()),
+        Command::Man(args) => man::run(context, args, Cli::command()),
+    }
+}
+
+fn run_package(context: &Context, command: &package::PackageCommand) -> Result<(), Failure> {
+    let mut out = Vec::new();
+    let ended = package::run(command, &mut out);
+    context.sink().bytes(&out)?;
+    match ended.context("work on the package")? {
+        package::Outcome::Done => Ok(()),
+        package::Outcome::Faults => Err(Failure::Faults),
+    }
+}

@@ -1,0 +1,90 @@
+//! A policy as tables, for people.
+
+use cutover_shared::name::Name;
+use cutover_shared::policy::{KeyEntry, KeyStatus, PolicyDocument, Rule, Scope};
+use cutover_shared::time::span;
+
+use crate::cli::output::table;
+
+/// Everything that a policy says.
+pub(super) fn text(policy: &PolicyDocument) -> String {
+    let mut keys = table(["owner", "roles", "applications", "environments", "status", "key"]);
+    for entry in &policy.keys {
+        keys.add_row(key_row(entry));
+    }
+    let mut rules = table([
+        "environment",
+        "change",
+        "reviews",
+        "assessments",
+        "votes",
+        "delivery",
+        "after",
+        "longest",
+        "duties",
+    ]);
+    for rule in &policy.rules {
+        rules.add_row(rule_row(rule));
+    }
+    let freshness = &policy.freshness;
+    let predicates: Vec<_> = policy.predicates.iter().map(String::as_str).collect();
+    format!(
+        "version     {}\nexpires     {}\nroot        {} owners must sign the next version\n\
+         log         {}\nlog key     {}\nclearance   good for {}\nclock       {}, offset up to {}\n\
+         predicates  {}\n{keys}\n{rules}",
+        policy.version,
+        policy.expires,
+        policy.root_threshold,
+        policy.log.origin,
+        policy.log.key.id(),
+        span::format(freshness.clearance),
+        word(&freshness.clock),
+        span::format(freshness.clock_offset),
+        predicates.join(", "),
+    )
+}
+
+fn key_row(entry: &KeyEntry) -> [String; 6] {
+    let roles: Vec<_> = entry.roles.iter().map(|role| role.name()).collect();
+    [
+        format!("{} <{}>", entry.owner, entry.email),
+        roles.join(", "),
+        scope(&entry.applications),
+        scope(&entry.environments),
+        match entry.status {
+            KeyStatus::Active => "active".to_owned(),
+            KeyStatus::Rotated { since } => format!("rotated in version {since}"),
+            KeyStatus::Compromised => "compromised".to_owned(),
+        },
+        entry.key.id().short(),
+    ]
+}
+
+fn rule_row(rule: &Rule) -> [String; 9] {
+    let after =
+        rule.after.iter().map(|proof| format!("{} on {} hosts", proof.environment, proof.hosts));
+    [
+        rule.environment.to_string(),
+        rule.change.to_string(),
+        rule.reviews.to_string(),
+        rule.assessments.to_string(),
+        rule.votes.to_string(),
+        if rule.delivery { "needed" } else { "" }.to_owned(),
+        after.collect::<Vec<_>>().join(", "),
+        span::format(rule.longest_window),
+        word(&rule.duties),
+    ]
+}
+
+fn scope(scope: &Scope) -> String {
+    match scope {
+        Scope::All => "all".to_owned(),
+        Scope::Only(names) => names.iter().map(Name::as_str).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// The word that a plain enum is in documents.
+fn word(value: &impl serde::Serialize) -> String {
+    let value = serde_json::to_value(value);
+    value.ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}

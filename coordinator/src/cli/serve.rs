@@ -1,0 +1,68 @@
+//! `cutover serve`: the coordinator itself, under a service manager or in a terminal.
+//!
+//! Here the process is set up: configuration, log lines to standard error, the signals that end it. What
+//! it does then is [`crate::server`]'s.
+
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+
+use super::exit::Failure;
+use crate::config::{self, ConfigError, LogFormat, Settings};
+use crate::server::{self, Rules};
+
+/// Run the coordinator
+///
+/// It logs to standard error, tells the service manager when it is ready, and on SIGTERM or SIGINT ends
+/// what is under way and stops.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  cutover serve --config /etc/cutover/coordinator.toml
+
+The configuration:
+  listen = \"0.0.0.0:7400\"
+  data-directory = \"/var/lib/cutover\"
+  key = \"log.pem\"           # the log's secret key
+  policy = \"policy.json\"    # the first trust policy, signed")]
+pub struct ServeArgs {
+    /// The coordinator's configuration
+    // The same name as everybody's own --config, in the place of which it stands here.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// Runs until it is told to stop.
+pub fn run(args: &ServeArgs) -> Result<(), Failure> {
+    let settings = config::read(&args.config).map_err(|error| {
+        let is_input = !matches!(error, ConfigError::Read { .. });
+        let error = anyhow::Error::new(error);
+        if is_input { Failure::Usage(error) } else { Failure::Failed(error) }
+    })?;
+    log_to_standard_error(&settings)?;
+    let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
+    runtime.block_on(async {
+        let asked_to_stop = async {
+            if let Err(error) = server::signals().await {
+                // Nobody could stop it in good order later: so now.
+                tracing::error!(%error, "cannot listen for signals");
+            }
+        };
+        let served = server::serve(settings, Arc::new(Rules), asked_to_stop).await;
+        Ok(served.context("serve")?)
+    })
+}
+
+fn log_to_standard_error(settings: &Settings) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&settings.log_filter).context("use the log filter")?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match settings.log_format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Json => lines.json().init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,297 @@
+//! The honest conduct: the rules that hosts run, run early.
+
+use std::collections::BTreeSet;
+
+use cutover_shared::authorise::{self, HostFacts, Question, admission};
+use cutover_shared::case::{BookingCase, Case};
+use cutover_shared::digest::Digest;
+use cutover_shared::evidence;
+use cutover_shared::fold::{RollbackCase, State};
+use cutover_shared::key::KeyId;
+use cutover_shared::name::Name;
+use cutover_shared::package::manifest::Manifest;
+use cutover_shared::policy::{KeyStatus, Role};
+use cutover_shared::protocol::{ApplicationReport, Fleet, HostView};
+use cutover_shared::refusal::{Code, Refusal};
+use cutover_shared::rollout::{self, Standing};
+use cutover_shared::statement::{Event, Phase, Release};
+use cutover_shared::time::Time;
+
+use super::conduct::{Conduct, Situation, Turn};
+
+/// The conduct of the product.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rules;
+
+/// Who must be able to read a package to do their part.
+const READERS: &[Role] = &[
+    Role::Submitter,
+    Role::Librarian,
+    Role::Security,
+    Role::Board,
+    Role::ChangeManager,
+    Role::Operator,
+];
+
+/// What stops an order that is under way. A window that ends, or a wave that is not proven any more, does
+/// not: the host's own clock and machine see to the first, and the second is no reason to go back.
+const STOPPING: &[Code] =
+    &[Code::Held, Code::Frozen, Code::Cancelled, Code::Denied, Code::Superseded, Code::Returned];
+
+impl Conduct for Rules {
+    fn admit(&self, state: &State, envelope: &[u8], now: Time) -> Result<(), Refusal> {
+        admission::admit(state, state.next_index(), envelope, now).map(drop)
+    }
+
+    fn accept_release(&self, release: &Release, stored: Option<&Manifest>) -> Result<(), Refusal> {
+        let Some(manifest) = stored else {
+            return Err(Refusal::new(
+                Code::SubjectUnknown,
+                format!("package {} is not stored here: upload it first", release.package.short()),
+            ));
+        };
+        let differs = [
+            ("application", release.application != manifest.application),
+            ("version", release.version != manifest.version),
+            ("apply budget", release.apply_budget != manifest.apply_budget),
+            ("rollback reserve", release.rollback_reserve != manifest.rollback_reserve),
+            ("irreversible", release.irreversible != manifest.rollback.irreversible),
+        ];
+        let differs: Vec<&str> =
+            differs.iter().filter(|(_, differs)| *differs).map(|(what, _)| *what).collect();
+        if differs.is_empty() {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Code::DigestMismatch,
+            format!("the package's manifest says another {}", differs.join(", ")),
+        ))
+    }
+
+    fn offers(&self, situation: &Situation<'_>) -> Vec<Turn> {
+        let mut turns = Vec::new();
+        for order in rollout::live_bookings(situation.state, situation.now) {
+            let open = situation
+                .state
+                .booking(&order)
+                .is_some_and(|(_, it)| it.booking.says().window.contains(situation.now));
+            if !open {
+                continue;
+            }
+            let plan = rollout::plan(situation.state, situation.fleet, &order, situation.now);
+            let hosts = plan.into_iter().flat_map(|plan| plan.hosts);
+            turns.extend(
+                hosts
+                    .filter(|host| host.standing == Standing::Turn)
+                    .map(|host| Turn { host: host.host_key, order }),
+            );
+        }
+        turns.extend(situation.state.rollbacks().flat_map(|case| returns(situation, case)));
+        turns
+    }
+
+    fn stops(&self, situation: &Situation<'_>) -> Vec<Turn> {
+        let connected = situation.fleet.hosts.iter().filter(|view| view.connected);
+        connected
+            .flat_map(|view| {
+                let orders = reports(view).filter_map(|it| it.order);
+                orders.map(|order| Turn { host: view.host_key, order })
+            })
+            .filter(|turn| {
+                judged(situation, turn, Phase::Activate)
+                    .is_err_and(|refusal| STOPPING.contains(&refusal.code))
+            })
+            .collect()
+    }
+
+    fn evidence(&self, state: &State, turn: &Turn, policy_version: u64) -> BTreeSet<u64> {
+        evidence::select(state, &turn.order, &turn.host, policy_version)
+    }
+
+    fn clear(&self, situation: &Situation<'_>, turn: &Turn, phase: Phase) -> Result<(), Refusal> {
+        judged(situation, turn, phase)?;
+        match standing(situation, turn) {
+            Some(Standing::Turn | Standing::Working { .. }) => Ok(()),
+            Some(Standing::Waiting(reason)) => not_cleared(format!("it waits for {reason}")),
+            Some(Standing::Committed) => not_cleared("it has committed this order"),
+            Some(Standing::Returned { reason } | Standing::Stuck { reason }) => {
+                not_cleared(format!("this order has failed here: {reason}"))
+            }
+            Some(Standing::Silent { since }) => {
+                not_cleared(format!("it had to be done by {since} and counts as failed"))
+            }
+            None => not_cleared("the order does not name the host"),
+        }
+    }
+
+    fn may_fetch(
+        &self,
+        situation: &Situation<'_>,
+        host: &KeyId,
+        package: &Digest,
+    ) -> Result<(), Refusal> {
+        let mut newest = Refusal::new(
+            Code::NotReleased,
+            format!("no released booking brings package {} to this host", package.short()),
+        );
+        for (case, booking) in bookings_of(situation.state, package, host) {
+            match may_fetch_for(situation, host, case, booking) {
+                Ok(()) => return Ok(()),
+                Err(refusal) => newest = refusal,
+            }
+        }
+        Err(newest)
+    }
+
+    fn may_read(&self, state: &State, person: &KeyId) -> Result<(), Refusal> {
+        holds_any(state, person, READERS, "read packages")
+    }
+
+    fn may_store(&self, state: &State, person: &KeyId) -> Result<(), Refusal> {
+        holds_any(state, person, &[Role::Submitter], "store packages")
+    }
+}
+
+fn not_cleared(facts: impl Into<String>) -> Result<(), Refusal> {
+    Err(Refusal::new(Code::NotCleared, facts))
+}
+
+fn holds_any(state: &State, person: &KeyId, roles: &[Role], what: &str) -> Result<(), Refusal> {
+    let entry = state.policy().and_then(|policy| policy.document().entry(person));
+    let holds = entry.is_some_and(|entry| {
+        entry.status == KeyStatus::Active && roles.iter().any(|role| entry.roles.contains(role))
+    });
+    if holds {
+        return Ok(());
+    }
+    let roles: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+    Err(Refusal::new(Code::RoleMissing, format!("to {what} one must be {}", roles.join(" or "))))
+}
+
+fn reports(view: &HostView) -> impl Iterator<Item = &ApplicationReport> {
+    view.report.iter().flat_map(|report| &report.applications)
+}
+
+fn report_of<'a>(
+    fleet: &'a Fleet,
+    host: &KeyId,
+    application: &Name,
+) -> Option<&'a ApplicationReport> {
+    let view = fleet.hosts.iter().find(|view| view.host_key == *host)?;
+    reports(view).find(|it| it.application == *application)
+}
+
+/// Where a host stands in a booking.
+fn standing(situation: &Situation<'_>, turn: &Turn) -> Option<Standing> {
+    let plan = rollout::plan(situation.state, situation.fleet, &turn.order, situation.now)?;
+    let mine = plan.hosts.into_iter().find(|host| host.host_key == turn.host)?;
+    Some(mine.standing)
+}
+
+/// What the standing rules say to a booking on a host, as far as the log tells.
+fn judged(situation: &Situation<'_>, turn: &Turn, phase: Phase) -> Result<(), Refusal> {
+    let Some((case, _)) = situation.state.booking(&turn.order) else {
+        return Err(Refusal::new(
+            Code::NotBooked,
+            format!("no good booking {} is known", turn.order.short()),
+        ));
+    };
+    let Some(record) = situation.state.host(&turn.host) else {
+        return Err(Refusal::new(Code::WrongHost, "the host is not enrolled"));
+    };
+    let host = HostFacts::from_log(record, &case.release.says().application);
+    let question = Question {
+        state: situation.state,
+        host: &host,
+        order: turn.order,
+        phase,
+        now: situation.now,
+    };
+    authorise::judge(&question).map(drop)
+}
+
+/// The released bookings that bring `package` to `host`.
+fn bookings_of<'a>(
+    state: &'a State,
+    package: &'a Digest,
+    host: &'a KeyId,
+) -> impl Iterator<Item = (&'a Case, &'a BookingCase)> {
+    let cases = state.cases().filter(|case| case.release.says().package == *package);
+    cases
+        .flat_map(|case| case.bookings.values().map(move |booking| (case, booking)))
+        .filter(|(_, it)| it.released.is_some())
+        .filter(|(_, it)| it.booking.says().plan.wave_of(host).is_some())
+}
+
+fn may_fetch_for(
+    situation: &Situation<'_>,
+    host: &KeyId,
+    case: &Case,
+    booking: &BookingCase,
+) -> Result<(), Refusal> {
+    let turn = Turn { host: *host, order: booking.booking.id() };
+    judged(situation, &turn, Phase::Activate)?;
+    let view = situation.fleet.hosts.iter().find(|view| view.host_key == *host);
+    // The cheap answer for the many requests of a long transfer: its turn has come before.
+    let cleared = view.is_some_and(|it| it.cleared.iter().any(|(order, _)| *order == turn.order));
+    let ended = case.outcomes().any(|it| {
+        let says = it.says();
+        says.host_key == *host && says.order == turn.order && is_end(&says.event)
+    });
+    if cleared && !ended {
+        return Ok(());
+    }
+    match standing(situation, &turn) {
+        Some(Standing::Turn | Standing::Working { .. }) => Ok(()),
+        Some(Standing::Waiting(reason)) => not_cleared(format!("it waits for {reason}")),
+        Some(
+            Standing::Committed
+            | Standing::Returned { .. }
+            | Standing::Stuck { .. }
+            | Standing::Silent { .. },
+        )
+        | None => not_cleared("the order has ended on this host"),
+    }
+}
+
+/// Whether nothing more of the order comes after it.
+fn is_end(event: &Event) -> bool {
+    match event {
+        Event::Committed | Event::Returned { .. } | Event::RolledBack | Event::Stuck { .. } => true,
+        Event::Refused { .. } | Event::Drifted { .. } => false,
+    }
+}
+
+/// The hosts that are to be offered an ordered return now.
+fn returns(situation: &Situation<'_>, case: &RollbackCase) -> Vec<Turn> {
+    let says = case.rollback.says();
+    if !case.rollback.header().covers(situation.now) {
+        return Vec::new();
+    }
+    let order = case.rollback.id();
+    let due = |host: &KeyId| {
+        let Some(record) = situation.state.host(host) else { return false };
+        let facts = HostFacts::from_log(record, &says.application);
+        let question = Question {
+            state: situation.state,
+            host: &facts,
+            order,
+            phase: Phase::Start,
+            now: situation.now,
+        };
+        let report = report_of(situation.fleet, host, &says.application);
+        let idle = report.is_none_or(|it| it.order.is_none());
+        let refused = report
+            .and_then(|it| it.refused.as_ref())
+            .is_some_and(|(which, refusal)| *which == order && !refusal.code.is_passing());
+        let connected =
+            situation.fleet.hosts.iter().any(|view| view.host_key == *host && view.connected);
+        let reported = case.outcomes.iter().any(|it| it.says().host_key == *host);
+        connected && idle && !refused && !reported && authorise::authorise_return(&question).is_ok()
+    };
+    says.hosts
+        .iter()
+        .filter(|it| due(&it.host_key))
+        .map(|it| Turn { host: it.host_key, order })
+        .collect()
+}

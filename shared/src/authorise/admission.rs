@@ -1,0 +1,168 @@
+//! Admission: what the coordinator says to a statement on the way in.
+//!
+//! Early and helpful, never the last word: the host decides again. It is the examination of the fold, plus
+//! the signer's clock, plus the same numbered rules that the host will run, as far as they can be answered
+//! when the statement is made. What is refused here never enters the log.
+
+use std::time::Duration;
+
+use super::{HostFacts, Question, rules};
+use crate::case::Case;
+use crate::digest::Digest;
+use crate::fold::{Examined, State};
+use crate::name::Name;
+use crate::refusal::{Code, Refusal};
+use crate::statement::{Booking, Phase, Says, WindowRelease};
+use crate::time::Time;
+
+/// How far a signer's clock may be off: statements are signed by people's machines, and some minutes of
+/// error change nothing that they permit.
+pub const SIGNER_CLOCK: Duration = Duration::from_mins(5);
+
+/// Rules that a booking must meet when it is made: what it is for, and that the release was approved.
+const FOR_BOOKING: &[u16] = &[1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 18, 20];
+/// Rules that a window's release must meet: all that a host could meet before its turn.
+const FOR_RELEASE: &[u16] =
+    &[1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21];
+
+/// Examines a statement and says whether it may enter the log at `index` now.
+pub fn admit(state: &State, index: u64, envelope: &[u8], now: Time) -> Result<Examined, Refusal> {
+    let examined = state.examine(index, envelope)?;
+    let header = examined.statement().header();
+    // Hosts report when they are back, however long that takes; what they saw is of its own time.
+    let from_host = matches!(examined.says(), Says::Outcome(_));
+    let ahead = header.issued > now + SIGNER_CLOCK;
+    let behind = header.issued + SIGNER_CLOCK < now && !from_host;
+    // A policy is signed by several people on several days.
+    let policy = matches!(examined.says(), Says::TrustPolicy(_));
+    if (ahead || behind) && !policy {
+        return Err(Refusal::new(
+            Code::ClockSkew,
+            format!("signed at {} by the signer's clock, {now} by this one", header.issued),
+        ));
+    }
+    if header.not_after.is_some_and(|end| end <= now) {
+        return Err(Refusal::new(Code::WindowClosed, "the statement has run out already"));
+    }
+    let says = examined.says().clone();
+    match &says {
+        Says::Review(it) => early_duties(state, &examined, &it.release, it.environments.iter())?,
+        Says::Assessment(it) => {
+            early_duties(state, &examined, &it.release, it.environments.iter())?;
+        }
+        Says::Vote(it) => early_duties(state, &examined, &it.release, it.environments.iter())?,
+        Says::Booking(it) => booking(state, &examined, it, now)?,
+        Says::WindowRelease(it) => window_release(state, &examined, it, now)?,
+        Says::TrustPolicy(_)
+        | Says::Host(_)
+        | Says::Grant(_)
+        | Says::Release(_)
+        | Says::Emergency(_)
+        | Says::Freeze(_)
+        | Says::Delivery(_)
+        | Says::Hold(_)
+        | Says::Resume(_)
+        | Says::Cancel(_)
+        | Says::Rollback(_)
+        | Says::Outcome(_)
+        | Says::Clearance(_) => {}
+    }
+    Ok(examined)
+}
+
+fn tried(state: &State, examined: &Examined, release: &Digest) -> State {
+    let mut trial = state.excerpt(release);
+    trial.insert(examined.clone());
+    trial
+}
+
+fn early_duties<'a>(
+    state: &State,
+    examined: &Examined,
+    release: &Digest,
+    environments: impl Iterator<Item = &'a Name>,
+) -> Result<(), Refusal> {
+    let trial = tried(state, examined, release);
+    let (Some(case), Some(policy)) = (trial.case(release), trial.policy()) else {
+        return Ok(());
+    };
+    for environment in environments {
+        let rule = policy.rule(environment, case.release.says().change)?;
+        rules::duties_separate_so_far(case, environment, rule)?;
+    }
+    Ok(())
+}
+
+fn booking(state: &State, examined: &Examined, it: &Booking, now: Time) -> Result<(), Refusal> {
+    if it.window.end <= now {
+        return Err(Refusal::new(
+            Code::WindowClosed,
+            format!("the window ended at {}", it.window.end),
+        ));
+    }
+    let trial = tried(state, examined, &it.release);
+    if let Some(case) = trial.case(&it.release) {
+        fits(case, it)?;
+    }
+    for_each_host(&trial, examined.id(), it, FOR_BOOKING, now)
+}
+
+/// Whether the window can hold a deployment at all.
+fn fits(case: &Case, it: &Booking) -> Result<(), Refusal> {
+    let release = case.release.says();
+    let needed = release.apply_budget + release.rollback_reserve;
+    if it.window.length() >= needed {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Code::WindowTooShort,
+        format!(
+            "{} s booked, {} s needed to apply and, if need be, go back",
+            it.window.length().as_secs(),
+            needed.as_secs()
+        ),
+    ))
+}
+
+fn window_release(
+    state: &State,
+    examined: &Examined,
+    it: &WindowRelease,
+    now: Time,
+) -> Result<(), Refusal> {
+    let trial = tried(state, examined, &it.release);
+    let Some((_, booking)) = trial.booking(&it.booking) else {
+        return Ok(());
+    };
+    let says = booking.booking.says();
+    if says.window.end <= now {
+        return Err(Refusal::new(
+            Code::WindowClosed,
+            format!("the window ended at {}", says.window.end),
+        ));
+    }
+    if it.checkpoint.size > state.next_index() {
+        return Err(Refusal::new(Code::CheckpointStale, "it names a longer log than there is"));
+    }
+    for_each_host(&trial, it.booking, says, FOR_RELEASE, now)
+}
+
+fn for_each_host(
+    trial: &State,
+    order: Digest,
+    booking: &Booking,
+    numbers: &[u16],
+    now: Time,
+) -> Result<(), Refusal> {
+    for planned in booking.plan.hosts() {
+        let Some(record) = trial.host(&planned.host_key) else {
+            return Err(Refusal::new(Code::WrongHost, format!("{} is not enrolled", planned.host)));
+        };
+        let host = HostFacts::from_log(record, &booking.application);
+        let question = Question { state: trial, host: &host, order, phase: Phase::Start, now };
+        for rule in rules::FORWARD.iter().filter(|rule| numbers.contains(&rule.number)) {
+            (rule.check)(&question)?;
+        }
+    }
+    Ok(())
+}

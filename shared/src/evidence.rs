@@ -1,0 +1,245 @@
+//! Evidence: the part of the log that an order needs, with proofs.
+//!
+//! The coordinator selects it ([`select`]), a host opens it ([`open`]): the entries are folded by the very
+//! code that folds the whole log, each is proven to be in the log under one signed checkpoint, and that
+//! checkpoint is proven to extend the newest one that the host has seen and the one that the window's
+//! release names. What is *not* in the log, evidence cannot show; for that there are clearances.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::case::{Case, Verified};
+use crate::digest::Digest;
+use crate::fold::State;
+use crate::key::KeyId;
+use crate::log::checkpoint::{self, Checkpoint};
+use crate::log::{TreeHead, leaf_hash, verify_consistency, verify_inclusion};
+use crate::policy::TrustPolicy;
+use crate::refusal::{Code, Refusal};
+
+/// Most entries in one order's evidence: every statement about a release with a full board, and an
+/// enrolment and an outcome of each of a thousand hosts before this one.
+pub const MAX_ENTRIES: usize = 4096;
+
+/// A part of the log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The checkpoint, a signed note.
+    pub checkpoint: Vec<u8>,
+    /// From the newest head that the host has seen to this checkpoint.
+    pub consistency: Vec<Digest>,
+    /// From the head that the window's release names to this checkpoint; empty for a rollback.
+    pub release_consistency: Vec<Digest>,
+    /// The entries, by rising index.
+    pub entries: Vec<ProvenEntry>,
+}
+
+/// An entry of the log with its inclusion proof.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProvenEntry {
+    /// Its place.
+    pub index: u64,
+    /// The envelope's bytes.
+    pub envelope: Vec<u8>,
+    /// Inclusion under the evidence's checkpoint.
+    pub proof: Vec<Digest>,
+}
+
+/// What a host trusts, kept in its ledger.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    /// The policy in force, as far as the host has followed the chain.
+    pub policy: TrustPolicy,
+    /// The envelope of that policy.
+    pub policy_envelope: Vec<u8>,
+    /// Places in the log of the policy versions that it has seen.
+    pub versions: BTreeMap<u64, u64>,
+    /// The newest head that it has seen.
+    pub head: TreeHead,
+}
+
+/// Evidence that was opened: only [`open`] makes one.
+#[derive(Debug)]
+pub struct Opened {
+    state: State,
+    checkpoint: Checkpoint,
+    policy_envelope: Option<Vec<u8>>,
+}
+
+impl Opened {
+    /// What the evidence says, folded.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The checkpoint that it is under.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// What to trust from now on.
+    pub fn advance(&self, trust: &Trust) -> Trust {
+        Trust {
+            policy: self.state.policy().unwrap_or(&trust.policy).clone(),
+            policy_envelope: self
+                .policy_envelope
+                .as_ref()
+                .unwrap_or(&trust.policy_envelope)
+                .clone(),
+            versions: self.state.policy_indexes().clone(),
+            head: self.checkpoint.head.clone(),
+        }
+    }
+}
+
+/// Opens evidence for `order`. Steps, each with its refusal:
+///
+/// 1. the entries are few enough and rise (`malformed`);
+/// 2. they fold; a policy chain in them is followed (`policy-rollback`, `threshold-not-met`);
+/// 3. the checkpoint is signed by the log key of the policy then in force (`signature-invalid`);
+/// 4. it extends the newest head seen (`checkpoint-stale`, `checkpoint-inconsistent`);
+/// 5. it extends the head that the window's release names (the same two);
+/// 6. every entry is included under it (`not-logged`).
+pub fn open(evidence: &Evidence, order: &Digest, trust: &Trust) -> Result<Opened, Refusal> {
+    let rising = evidence.entries.windows(2).all(|pair| pair[0].index < pair[1].index);
+    if evidence.entries.len() > MAX_ENTRIES || !rising {
+        return Err(Refusal::new(
+            Code::Malformed,
+            "the evidence's entries do not rise, or are too many",
+        ));
+    }
+    let mut state = State::trusting(trust.policy.clone(), trust.versions.clone());
+    let mut policy_envelope = None;
+    for entry in &evidence.entries {
+        let before = state.policy().map(TrustPolicy::id);
+        // A refused entry changes nothing; the rules then miss it and say so. But one that is offered as
+        // a policy must be the next one.
+        match state.apply(entry.index, &entry.envelope) {
+            Err(refusal) if is_chain_fault(refusal.code) => return Err(refusal),
+            Err(_) | Ok(_) => {}
+        }
+        if state.policy().map(TrustPolicy::id) != before {
+            policy_envelope = Some(entry.envelope.clone());
+        }
+    }
+    let log = &state.policy().unwrap_or(&trust.policy).document().log;
+    let checkpoint = checkpoint::verify(&evidence.checkpoint, &log.origin, &log.key)
+        .map_err(|error| Refusal::new(Code::SignatureInvalid, format!("checkpoint: {error}")))?;
+    extends(&trust.head, &checkpoint.head, &evidence.consistency)?;
+    if let Some(released) = state.booking(order).and_then(|(_, booking)| booking.released.as_ref())
+    {
+        extends(&released.says().checkpoint, &checkpoint.head, &evidence.release_consistency)?;
+    }
+    for entry in &evidence.entries {
+        let leaf = leaf_hash(&entry.envelope);
+        verify_inclusion(&leaf, entry.index, &entry.proof, &checkpoint.head).map_err(|error| {
+            Refusal::new(Code::NotLogged, format!("entry {}: {error}", entry.index))
+        })?;
+    }
+    Ok(Opened { state, checkpoint, policy_envelope })
+}
+
+fn is_chain_fault(code: Code) -> bool {
+    code == Code::PolicyRollback || code == Code::ThresholdNotMet
+}
+
+/// Whether `new` is the same log as `old`, grown.
+pub fn extends(old: &TreeHead, new: &TreeHead, proof: &[Digest]) -> Result<(), Refusal> {
+    if new.size < old.size {
+        return Err(Refusal::new(
+            Code::CheckpointStale,
+            format!("the log offered has {} entries, {} were seen before", new.size, old.size),
+        ));
+    }
+    if old.size == 0 {
+        return Ok(());
+    }
+    verify_consistency(old, new, proof).map_err(|error| {
+        Refusal::new(
+            Code::CheckpointInconsistent,
+            format!("{} entries do not extend the {} seen before: {error}", new.size, old.size),
+        )
+    })
+}
+
+/// The places in the log of everything that `host` needs to judge `order`, given that it knows the
+/// policies before `policy_version` and that one.
+pub fn select(state: &State, order: &Digest, host: &KeyId, policy_version: u64) -> BTreeSet<u64> {
+    let mut indexes = BTreeSet::new();
+    let newer = state.policy_indexes().range(policy_version..);
+    indexes.extend(newer.map(|(_, index)| *index));
+    add_host(state, host, &mut indexes);
+    if let Some((case, booking)) = state.booking(order) {
+        add_case(state, case, &mut indexes);
+        let says = booking.booking.says();
+        indexes.extend([booking.booking.index()]);
+        indexes.extend(booking.released.iter().map(Verified::index));
+        indexes.extend(booking.cancelled.iter().map(Verified::index));
+        let window = says.window;
+        indexes.extend(
+            state.freezes_over(&says.application, &says.environment, window).map(Verified::index),
+        );
+        // Outcomes on which the wave and environment rules stand, with who made them.
+        for outcome in case.outcomes() {
+            indexes.insert(outcome.index());
+            add_host(state, &outcome.says().host_key, &mut indexes);
+            if let Some((_, other)) = state.booking(&outcome.says().order) {
+                indexes.insert(other.booking.index());
+            }
+        }
+    }
+    if let Some(case) = state.rollback(order) {
+        indexes.insert(case.rollback.index());
+        let denial = state.denial(&case.rollback.says().to);
+        for release in state
+            .cases()
+            .filter(|it| denial.is_some() && it.release.says().package == case.rollback.says().to)
+        {
+            add_case(state, release, &mut indexes);
+        }
+    }
+    indexes
+}
+
+fn add_host(state: &State, host: &KeyId, indexes: &mut BTreeSet<u64>) {
+    let Some(record) = state.host(host) else {
+        return;
+    };
+    indexes.insert(record.enrolment.index());
+    indexes.extend(record.retired);
+    let enrolment = record.enrolment.says();
+    if let Some(grant) = enrolment.grant.and_then(|grant| state.grant(&grant)) {
+        indexes.insert(grant.grant.index());
+    }
+    if let Some(before) = enrolment.replaces {
+        add_host(state, &before, indexes);
+    }
+}
+
+fn add_case(state: &State, case: &Case, indexes: &mut BTreeSet<u64>) {
+    indexes.insert(case.release.index());
+    indexes.extend(case.reviews.iter().map(Verified::index));
+    indexes.extend(case.assessments.iter().map(Verified::index));
+    indexes.extend(case.votes.iter().map(Verified::index));
+    indexes.extend(case.approvals.iter().map(Verified::index));
+    indexes.extend(case.deliveries.iter().map(Verified::index));
+    indexes.extend(case.holds.iter().map(Verified::index));
+    indexes.extend(case.resumes.values().map(Verified::index));
+    indexes.extend(case.cancelled.iter().map(Verified::index));
+    if let Some(later) = case.superseded_by.and_then(|later| state.case(&later)) {
+        indexes.insert(later.release.index());
+    }
+    if let Some(earlier) = case.release.says().supersedes.and_then(|it| state.case(&it)) {
+        // The submission is only known to be good with the one whose place it takes.
+        if !indexes.contains(&earlier.release.index()) {
+            add_case(state, earlier, indexes);
+        }
+    }
+    if let Some(iteration) = &case.release.says().iteration {
+        indexes.extend(state.emergency(&iteration.grounds).map(Verified::index));
+        if let Some(previous) = iteration.previous.and_then(|it| state.case(&it)) {
+            add_case(state, previous, indexes);
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! The examination of one statement: is it well signed, by someone with the role, about things that are
+//! known? What several statements add up to is not decided here but in [`mod@crate::authorise`].
+
+use std::collections::BTreeSet;
+
+use super::State;
+use crate::case::Verified;
+use crate::digest::Digest;
+use crate::dsse::Envelope;
+use crate::name::Name;
+use crate::policy::{Role, Signer, TrustPolicy};
+use crate::refusal::{Code, Refusal};
+use crate::statement::{
+    Booking, Cancel, Emergency, Enrolment, Freeze, Grant, HostChange, IterationApproval, Outcome,
+    Release, Resume, Rollback, Says, Statement, StatementError, WindowRelease,
+};
+
+/// A statement that passed its examination against one state.
+#[derive(Debug, Clone)]
+pub struct Examined {
+    pub(super) statement: Verified<Says>,
+    pub(super) policy: Option<TrustPolicy>,
+    pub(super) vouchers: BTreeSet<Name>,
+}
+
+impl Examined {
+    /// The statement's identity.
+    pub fn id(&self) -> Digest {
+        self.statement.id
+    }
+
+    /// What it says.
+    pub fn says(&self) -> &Says {
+        &self.statement.says
+    }
+
+    /// The statement.
+    pub fn statement(&self) -> &Verified<Says> {
+        &self.statement
+    }
+}
+
+fn refuse<T>(code: Code, facts: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::new(code, facts))
+}
+
+struct Exam<'a> {
+    state: &'a State,
+    policy: &'a TrustPolicy,
+    envelope: &'a Envelope,
+    signers: Vec<Signer>,
+    statement: &'a Statement,
+}
+
+impl State {
+    /// Examines a statement that would stand at `index`. Pure: the state does not change.
+    pub fn examine(&self, index: u64, envelope: &[u8]) -> Result<Examined, Refusal> {
+        let envelope = Envelope::parse(envelope)
+            .map_err(|error| Refusal::new(Code::Malformed, error.to_string()))?;
+        let statement = Statement::read(&envelope).map_err(|error| {
+            let code = match error {
+                StatementError::UnknownPredicate(_) => Code::PredicateUnknown,
+                StatementError::Json(_)
+                | StatementError::Says { .. }
+                | StatementError::Type(..)
+                | StatementError::Subjects
+                | StatementError::Speaker
+                | StatementError::Validity => Code::Malformed,
+            };
+            let cause = std::error::Error::source(&error).map(|it| format!(": {it}"));
+            Refusal::new(code, format!("{error}{}", cause.unwrap_or_default()))
+        })?;
+        let id = envelope.id();
+        if let Says::TrustPolicy(_) = statement.says {
+            return self.examine_policy(&envelope, statement, index);
+        }
+        let Some(policy) = self.policy() else {
+            return refuse(Code::SubjectUnknown, "the log has no trust policy yet");
+        };
+        let predicate = statement.says.predicate();
+        if !policy.in_force(predicate) {
+            return refuse(Code::PredicateUnknown, format!("the policy does not list {predicate}"));
+        }
+        let before = |version: u64| self.policy_indexes.get(&version).is_some_and(|at| index < *at);
+        let signers = policy.signers(&envelope, before)?;
+        let exam =
+            Exam { state: self, policy, envelope: &envelope, signers, statement: &statement };
+        let vouchers = exam.check()?;
+        let signers = exam.signers;
+        let Statement { header, says } = statement;
+        let statement = Verified { id, index, header, signers, says };
+        Ok(Examined { statement, policy: None, vouchers })
+    }
+
+    fn examine_policy(
+        &self,
+        envelope: &Envelope,
+        statement: Statement,
+        index: u64,
+    ) -> Result<Examined, Refusal> {
+        let policy = match self.policy() {
+            // A part of the log may restate the policy that is trusted already: that tells its place.
+            Some(current) if current.id() == envelope.id() => current.clone(),
+            Some(current) => current.successor(envelope)?,
+            None => TrustPolicy::pinned(envelope, &envelope.id())?,
+        };
+        let Statement { header, says } = statement;
+        let signers = policy.signers(envelope, |_| true)?;
+        let statement = Verified { id: envelope.id(), index, header, signers, says };
+        Ok(Examined { statement, policy: Some(policy), vouchers: BTreeSet::new() })
+    }
+}
+
+impl Exam<'_> {
+    /// The owners who vouch for a host, where the statement enrols one; else nothing.
+    fn check(&self) -> Result<BTreeSet<Name>, Refusal> {
+        match &self.statement.says {
+            Says::Host(HostChange::Enrolled(it)) => return self.enrolment(it),
+            Says::Host(HostChange::Retired { host_key, host, .. }) => {
+                let Some(record) = self.state.hosts.get(host_key) else {
+                    return refuse(
+                        Code::SubjectUnknown,
+                        format!("no host {host} with key {host_key}"),
+                    );
+                };
+                self.role(Role::Operator, None, [&record.enrolment.says.environment])?;
+            }
+            Says::Grant(it) => self.grant(it)?,
+            Says::Release(it) => self.release(it)?,
+            Says::Emergency(Emergency::Opened { application, environments, .. }) => {
+                if self.statement.header.not_after.is_none() {
+                    return refuse(Code::Malformed, "an open emergency needs not_after");
+                }
+                self.role(Role::ChangeManager, Some(application), environments)?;
+            }
+            Says::Emergency(Emergency::Approved(it)) => self.iteration_approval(it)?,
+            Says::Review(it) => self.about(&it.release, &it.environments, &[Role::Librarian])?,
+            Says::Assessment(it) => {
+                self.same_package(&it.release, &it.package)?;
+                self.about(&it.release, &it.environments, &[Role::Security])?;
+            }
+            Says::Vote(it) => self.about(&it.release, &it.environments, &[Role::Board])?,
+            Says::Booking(it) => self.booking(it)?,
+            Says::Freeze(Freeze::Declared { environments, start, end, .. }) => {
+                if start >= end {
+                    return refuse(Code::Malformed, "the freeze ends before it starts");
+                }
+                self.role(Role::ChangeManager, None, environments)?;
+            }
+            Says::Freeze(Freeze::Lifted { freeze, .. }) => {
+                let Some(record) = self.state.freezes.get(freeze) else {
+                    return refuse(Code::SubjectUnknown, format!("no freeze {freeze}"));
+                };
+                if let Freeze::Declared { environments, .. } = &record.declared.says {
+                    self.role(Role::ChangeManager, None, environments)?;
+                }
+            }
+            Says::Delivery(it) => {
+                self.same_package(&it.release, &it.package)?;
+                self.about(&it.release, &BTreeSet::new(), &[Role::Librarian, Role::ChangeManager])?;
+            }
+            Says::WindowRelease(it) => self.window_release(it)?,
+            Says::Hold(it) => {
+                self.about(&it.release, &BTreeSet::new(), &[Role::ChangeManager, Role::Security])?;
+            }
+            Says::Resume(it) => self.resume(it)?,
+            Says::Cancel(it) => self.cancel(it)?,
+            Says::Rollback(it) => self.rollback(it)?,
+            Says::Outcome(it) => self.outcome(it)?,
+            Says::Clearance(_) | Says::TrustPolicy(_) => {
+                return refuse(Code::Malformed, "this predicate is not for the log");
+            }
+        }
+        Ok(BTreeSet::new())
+    }
+
+    /// Some signer holds `role` for the application and every environment.
+    fn role<'b>(
+        &self,
+        role: Role,
+        application: Option<&Name>,
+        environments: impl IntoIterator<Item = &'b Name>,
+    ) -> Result<(), Refusal> {
+        self.any_role(&[role], application, &environments.into_iter().cloned().collect())
+    }
+
+    fn any_role(
+        &self,
+        roles: &[Role],
+        application: Option<&Name>,
+        environments: &BTreeSet<Name>,
+    ) -> Result<(), Refusal> {
+        let holds = |role: &Role| {
+            !self.policy.holders(&self.signers, *role, application, environments).is_empty()
+        };
+        if roles.iter().any(holds) {
+            return Ok(());
+        }
+        let roles: Vec<_> = roles.iter().map(|role| role.name()).collect();
+        let signers: Vec<_> = self.signers.iter().map(|signer| signer.owner.as_str()).collect();
+        refuse(
+            Code::RoleMissing,
+            format!(
+                "a {} must be signed by {}{}; signed by {}",
+                self.statement.says.predicate(),
+                roles.join(" or "),
+                application.map(|it| format!(" for {it}")).unwrap_or_default(),
+                if signers.is_empty() { "no known key".to_owned() } else { signers.join(", ") }
+            ),
+        )
+    }
+
+    fn known_release(&self, release: &Digest) -> Result<&Release, Refusal> {
+        match self.state.cases.get(release) {
+            Some(case) => Ok(case.release.says()),
+            None => refuse(Code::SubjectUnknown, format!("no release statement {release}")),
+        }
+    }
+
+    fn same_package(&self, release: &Digest, package: &Digest) -> Result<(), Refusal> {
+        let known = self.known_release(release)?.package;
+        if known == *package {
+            return Ok(());
+        }
+        refuse(Code::DigestMismatch, format!("the release's package is {known}, not {package}"))
+    }
+
+    /// A statement about a known release, in environments that it is for, by one of the roles.
+    fn about(
+        &self,
+        release: &Digest,
+        environments: &BTreeSet<Name>,
+        roles: &[Role],
+    ) -> Result<(), Refusal> {
+        let known = self.known_release(release)?;
+        if let Some(other) = environments.difference(&known.environments).next() {
+            return refuse(Code::WrongEnvironment, format!("the release is not for {other}"));
+        }
+        self.any_role(roles, Some(&known.application), environments)
+    }
+
+    fn enrolment(&self, it: &Enrolment) -> Result<BTreeSet<Name>, Refusal> {
+        let taken = |key, what: &str| {
+            refuse(Code::NameTaken, format!("the {what} key {key} belongs to another host"))
+        };
+        if self.state.hosts.contains_key(&it.host_key.id()) {
+            return taken(it.host_key.id(), "host");
+        }
+        if self.state.host_by_transport(&it.transport_key).is_some() {
+            return taken(it.transport_key.id(), "transport");
+        }
+        let same_name =
+            self.state.host_named(&it.host).map(|host| host.enrolment.says.host_key.id());
+        if same_name.is_some() && same_name != it.replaces {
+            return refuse(Code::NameTaken, format!("there is a host {} already", it.host));
+        }
+        match &it.grant {
+            Some(grant) => self.enrolment_by_grant(it, grant),
+            None => {
+                self.role(Role::Operator, None, [&it.environment])?;
+                Ok(self.signers.iter().map(|signer| signer.owner.clone()).collect())
+            }
+        }
+    }
+
+    fn enrolment_by_grant(
+        &self,
+        it: &Enrolment,
+        grant: &Digest,
+    ) -> Result<BTreeSet<Name>, Refusal> {
+        let Some(record) = self.state.grants.get(grant) else {
+            return refuse(Code::SubjectUnknown, format!("no grant {grant}"));
+        };
+        let says = record.grant.says();
+        let key = says.grant_key.id();
+        let signed = self.envelope.valid_signers(|id| (*id == key).then(|| says.grant_key.clone()));
+        if !signed.is_ok_and(|signers| signers.contains(&key)) {
+            return refuse(
+                Code::SignatureInvalid,
+                format!("not signed with the key of grant {grant}"),
+            );
+        }
+        if record.used >= says.count {
+            return refuse(Code::GrantExhausted, format!("all {} uses are spent", says.count));
+        }
+        if !record.grant.header.covers(self.statement.header.issued) {
+            return refuse(Code::GrantExhausted, "the grant has expired");
+        }
+        if it.environment != says.environment
+            || it.labels != says.labels
+            || !it.applications.is_subset(&says.applications)
+            || it.replaces.is_some()
+        {
+            return refuse(
+                Code::WrongEnvironment,
+                "the enrolment asks for more than its grant gives",
+            );
+        }
+        Ok(record.grant.signers.iter().map(|signer| signer.owner.clone()).collect())
+    }
+
+    fn grant(&self, it: &Grant) -> Result<(), Refusal> {
+        if self.statement.header.not_after.is_none() || it.count == 0 {
+            return refuse(Code::Malformed, "a grant needs not_after and a count of 1 or more");
+        }
+        self.role(Role::Operator, None, [&it.environment])
+    }
+
+    fn release(&self, it: &Release) -> Result<(), Refusal> {
+        if it.environments.is_empty() {
+            return refuse(Code::Malformed, "a release needs at least one environment");
+        }
+        self.role(Role::Submitter, Some(&it.application), &it.environments)?;
+        if let Some(earlier) = &it.supersedes {
+            let known = self.known_release(earlier)?;
+            if known.application != it.application {
+                return refuse(
+                    Code::WrongApplication,
+                    "it supersedes a release of another application",
+                );
+            }
+        }
+        let Some(iteration) = &it.iteration else {
+            return Ok(());
+        };
+        if iteration.number == 0 || (iteration.number == 1) != iteration.previous.is_none() {
+            return refuse(
+                Code::IterationOutOfOrder,
+                "iteration 1 has no previous one, later ones have",
+            );
+        }
+        if let Some(previous) = &iteration.previous {
+            let known = self.known_release(previous)?.iteration.as_ref();
+            let follows = known.is_some_and(|known| {
+                known.grounds == iteration.grounds && known.number + 1 == iteration.number
+            });
+            if !follows {
+                return refuse(
+                    Code::IterationOutOfOrder,
+                    format!("the release before is not iteration {}", iteration.number - 1),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn iteration_approval(&self, it: &IterationApproval) -> Result<(), Refusal> {
+        let release = self.known_release(&it.release)?;
+        let fits = release.iteration.as_ref().is_some_and(|iteration| {
+            iteration.grounds == it.grounds && iteration.number == it.number
+        });
+        if !fits {
+            return refuse(
+                Code::DigestMismatch,
+                "the release is not that iteration of that emergency",
+            );
+        }
+        self.role(Role::ChangeManager, Some(&release.application), &release.environments)
+    }
+
+    fn booking(&self, it: &Booking) -> Result<(), Refusal> {
+        self.same_package(&it.release, &it.package)?;
+        let release = self.known_release(&it.release)?;
+        if release.application != it.application {
+            return refuse(
+                Code::WrongApplication,
+                format!("the release is of {}", release.application),
+            );
+        }
+        if it.window.start >= it.window.end {
+            return refuse(Code::Malformed, "the window ends before it starts");
+        }
+        if let Some(fault) = it.plan.fault() {
+            return refuse(Code::Malformed, fault);
+        }
+        self.about(&it.release, &BTreeSet::from([it.environment.clone()]), &[Role::ChangeManager])
+    }
+
+    fn window_release(&self, it: &WindowRelease) -> Result<(), Refusal> {
+        let Some((case, booking)) = self.state.booking(&it.booking) else {
+            return refuse(Code::SubjectUnknown, format!("no booking {}", it.booking));
+        };
+        let says = booking.booking.says();
+        if case.release.id != it.release || says.package != it.package {
+            return refuse(Code::DigestMismatch, "the booking is of another release");
+        }
+        self.about(&it.release, &BTreeSet::from([says.environment.clone()]), &[Role::ChangeManager])
+    }
+
+    fn resume(&self, it: &Resume) -> Result<(), Refusal> {
+        let Some(release) = self.state.holds.get(&it.hold) else {
+            return refuse(Code::SubjectUnknown, format!("no hold {}", it.hold));
+        };
+        let holds =
+            self.state.cases.get(release).map(|case| case.holds.as_slice()).unwrap_or_default();
+        let Some(hold) = holds.iter().find(|hold| hold.id == it.hold) else {
+            return refuse(Code::SubjectUnknown, format!("no hold {}", it.hold));
+        };
+        // The role that held it resumes (DESIGN 3): security's hold is security's to lift.
+        let application = &self.known_release(release)?.application;
+        let roles = [Role::ChangeManager, Role::Security];
+        let held_as = roles.into_iter().filter(|role| {
+            let everywhere = BTreeSet::new();
+            !self.policy.holders(&hold.signers, *role, Some(application), &everywhere).is_empty()
+        });
+        let held_as: Vec<_> = held_as.collect();
+        self.about(release, &BTreeSet::new(), &held_as)
+    }
+
+    fn cancel(&self, it: &Cancel) -> Result<(), Refusal> {
+        if let Some(booking) = &it.booking
+            && self.state.bookings.get(booking) != Some(&it.release)
+        {
+            return refuse(Code::SubjectUnknown, format!("no booking {booking} of that release"));
+        }
+        self.about(&it.release, &BTreeSet::new(), &[Role::ChangeManager, Role::Security])
+    }
+
+    fn rollback(&self, it: &Rollback) -> Result<(), Refusal> {
+        if self.statement.header.not_after.is_none() || it.hosts.is_empty() {
+            return refuse(Code::Malformed, "a rollback needs not_after and at least one host");
+        }
+        self.role(Role::ChangeManager, Some(&it.application), [&it.environment])
+    }
+
+    fn outcome(&self, it: &Outcome) -> Result<(), Refusal> {
+        let Some(host) = self.state.hosts.get(&it.host_key) else {
+            return refuse(Code::SubjectUnknown, format!("no host with key {}", it.host_key));
+        };
+        let enrolment = host.enrolment.says();
+        if host.retired.is_some() {
+            return refuse(Code::RoleMissing, format!("host {} was retired", enrolment.host));
+        }
+        if enrolment.host != it.host {
+            return refuse(
+                Code::WrongHost,
+                format!("the key is {}'s, not {}'s", enrolment.host, it.host),
+            );
+        }
+        let key = &enrolment.host_key;
+        let signed = self.envelope.valid_signers(|id| (*id == it.host_key).then(|| key.clone()));
+        if signed.is_ok_and(|signers| signers.contains(&it.host_key)) {
+            return Ok(());
+        }
+        refuse(Code::SignatureInvalid, format!("not signed with the host key of {}", it.host))
+    }
+}

@@ -1,0 +1,351 @@
+use super::*;
+use crate::digest::Digest;
+use crate::package::chunk::ChunkRef;
+use crate::package::entry::{Entry, FileEntry, Kind, Mode};
+use crate::package::index::{Index, MAX_FILE};
+use crate::package::listing::{Item, ListedFile, MAX_DOCUMENT, is_document};
+use crate::package::path::EntryPath;
+
+const PROSE: &str = "# Notes\n\nThe tax table of Ohio was wrong since March; this release brings the \
+    corrected one and recomputes the orders that are still open.\n";
+
+const FORM: &str =
+    "schema = \"cot-f052/1\"\n\n[[item]]\naction = \"replace\"\nsource = \"payload/bin\"\n";
+
+fn file(listing: &mut Listing, path: &str, mode: u32, content: &[u8]) {
+    let kind = ItemKind::File(ListedFile {
+        size: content.len() as u64,
+        digest: Digest::of(content),
+        document: is_document(path).then(|| content.to_vec()),
+    });
+    add(listing, path, mode, kind);
+}
+
+fn add(listing: &mut Listing, path: &str, mode: u32, kind: ItemKind) {
+    let privileges = Vec::new();
+    listing.add(path, Item { kind, mode, privileges });
+}
+
+fn complete() -> Listing {
+    let mut listing = Listing::new();
+    for directory in ["forms", "hooks", "hooks/lib", "payload", "payload/bin"] {
+        add(&mut listing, directory, 0o755, ItemKind::Directory);
+    }
+    file(&mut listing, MANIFEST, 0o644, include_bytes!("../manifest/example.toml"));
+    file(&mut listing, NOTES, 0o644, PROSE.as_bytes());
+    file(&mut listing, INSTRUCTIONS, 0o644, PROSE.as_bytes());
+    file(&mut listing, F052, 0o644, FORM.as_bytes());
+    for hook in ["stop.sh", "migrate.sh", "back.sh", "ping.sh"] {
+        file(&mut listing, &format!("hooks/{hook}"), 0o755, b"#!/bin/sh\n");
+    }
+    file(&mut listing, "hooks/lib/common.sh", 0o644, b"x=1\n");
+    file(&mut listing, "payload/bin/shop", 0o755, b"the program");
+    add(&mut listing, "payload/bin/shop-1", 0o777, ItemKind::Link("shop".to_owned()));
+    listing
+}
+
+/// The findings of the complete package after `change`, as `file field rule`.
+fn after(change: impl FnOnce(&mut Listing)) -> Vec<String> {
+    let mut listing = complete();
+    change(&mut listing);
+    check(&listing).iter().map(told).collect()
+}
+
+fn told(finding: &Finding) -> String {
+    assert!(!finding.problem.is_empty() && !finding.remedy.is_empty());
+    let rule = serde_json::to_value(finding.rule).unwrap();
+    let field = finding.field.as_deref().unwrap_or("-");
+    format!("{} {field} {}", finding.file, rule.as_str().unwrap())
+}
+
+fn without(listing: &mut Listing, path: &str) {
+    let kept: Vec<(String, Item)> = listing
+        .items()
+        .filter(|(other, _)| !is_within(other, path))
+        .map(|(other, item)| (other.to_owned(), item.clone()))
+        .collect();
+    *listing = Listing::new();
+    for (other, item) in kept {
+        listing.add(&other, item);
+    }
+}
+
+fn form(text: &'static str) -> impl FnOnce(&mut Listing) {
+    move |listing| file(listing, F052, 0o644, text.as_bytes())
+}
+
+#[test]
+fn a_complete_package_has_no_findings() {
+    assert_eq!(check(&complete()), []);
+}
+
+#[test]
+fn nothing_at_all_misses_everything_at_once() {
+    let findings: Vec<String> = check(&Listing::new()).iter().map(told).collect();
+    assert_eq!(
+        findings,
+        [
+            "INSTRUCTIONS.md - missing",
+            "NOTES.md - missing",
+            "forms - missing",
+            "forms/cot-f052.toml - form",
+            "payload - missing",
+            "release.toml - missing",
+        ]
+    );
+}
+
+#[test]
+fn documents_have_to_say_something() {
+    for (content, rule) in [
+        (&b""[..], "not-documentation"),
+        (b"# Notes\n\nN/A\n", "not-documentation"),
+        (b"It is better now.", "not-documentation"),
+        (b"FILL IN: what changes", "placeholder"),
+        (b"\xff\xfe", "unreadable"),
+    ] {
+        let findings = after(|listing| file(listing, NOTES, 0o644, content));
+        assert_eq!(findings, [format!("NOTES.md - {rule}")]);
+    }
+    let large = after(|listing| {
+        let kind = ItemKind::File(ListedFile {
+            size: MAX_DOCUMENT + 1,
+            digest: Digest::of(b""),
+            document: None,
+        });
+        add(listing, NOTES, 0o644, kind);
+    });
+    assert_eq!(large, ["NOTES.md - unreadable"]);
+    let link = after(|listing| {
+        add(listing, NOTES, 0o777, ItemKind::Link("payload/bin/shop".to_owned()));
+    });
+    assert_eq!(link, ["NOTES.md - missing"]);
+}
+
+#[test]
+fn the_layout_is_fixed() {
+    for (path, expected) in [
+        ("README.md", "README.md - unexpected"),
+        ("forms/notes.txt", "forms/notes.txt - unexpected"),
+    ] {
+        let findings = after(|listing| file(listing, path, 0o644, b"text"));
+        assert_eq!(findings, [expected]);
+    }
+    let nested = after(|listing| {
+        add(listing, "forms/old", 0o755, ItemKind::Directory);
+        file(listing, "forms/old/cot-f052.toml", 0o644, FORM.as_bytes());
+    });
+    assert!(nested.contains(&"forms/old - unexpected".to_owned()), "{nested:?}");
+    assert!(nested.contains(&"forms/old/cot-f052.toml - unexpected".to_owned()));
+    let hidden = after(|listing| add(listing, ".git", 0o755, ItemKind::Directory));
+    assert_eq!(hidden, [".git - unexpected"]);
+    let replaced = after(|listing| {
+        without(listing, "payload");
+        file(listing, "payload", 0o644, b"one file");
+    });
+    assert!(replaced.contains(&"payload - missing".to_owned()), "{replaced:?}");
+}
+
+#[test]
+fn faults_of_the_manifest_are_findings_of_the_package() {
+    let text = include_str!("../manifest/example.toml").replacen("minutes = 5", "minutes = 0", 1);
+    let findings = after(|listing| file(listing, MANIFEST, 0o644, text.as_bytes()));
+    assert_eq!(findings, ["release.toml rollback.minutes field-value"]);
+}
+
+#[test]
+fn hooks_are_there_and_run_and_named() {
+    assert_eq!(
+        after(|listing| without(listing, "hooks/stop.sh")),
+        ["release.toml hooks.stop.command hook-file"]
+    );
+    assert_eq!(
+        after(|listing| file(listing, "hooks/back.sh", 0o644, b"#!/bin/sh\n")),
+        ["release.toml hooks.activate.undo.command hook-file"]
+    );
+    assert_eq!(
+        after(|listing| add(listing, "hooks/ping.sh", 0o777, ItemKind::Link("stop.sh".to_owned()))),
+        ["release.toml health[2].command[0] hook-file"]
+    );
+    assert_eq!(
+        after(|listing| file(listing, "hooks/start.sh", 0o755, b"#!/bin/sh\n")),
+        ["hooks/start.sh - hook-not-named"]
+    );
+    assert_eq!(
+        after(|listing| without(listing, "hooks/lib")),
+        ["release.toml hooks.support[0] hook-file"]
+    );
+}
+
+#[test]
+fn forms_and_payload_are_the_same() {
+    assert_eq!(
+        after(|listing| {
+            without(listing, "payload");
+            add(listing, "payload", 0o755, ItemKind::Directory);
+        }),
+        ["forms/cot-f052.toml item[0].source form-item", "payload - payload-empty"]
+    );
+    assert_eq!(
+        after(|listing| without(listing, F052)),
+        [
+            "forms/cot-f052.toml - form",
+            "payload/bin/shop - payload-not-named",
+            "payload/bin/shop-1 - payload-not-named",
+        ]
+    );
+    assert_eq!(
+        after(|listing| file(listing, "payload/other", 0o644, b"x")),
+        ["payload/other - payload-not-named"]
+    );
+    assert_eq!(
+        after(form("schema = \"cot-f052/2\"\n[[item]]\naction = \"add\"\nsource = \"payload/\"\n")),
+        ["forms/cot-f052.toml schema field-value"]
+    );
+    assert_eq!(
+        after(form(
+            "schema = \"cot-f052/1\"\n[[item]]\naction = \"mv\"\nsource = \"payload\"\n[[item]]\naction = \"add\"\n"
+        )),
+        [
+            "forms/cot-f052.toml item[0].action field-value",
+            "forms/cot-f052.toml item[1].source field-missing",
+        ]
+    );
+    assert_eq!(
+        after(form(
+            "schema = \"cot-f052/1\"\nagency = \"FILL IN: who\"\nitem = [{ action = \"delete\" }, { action = \"add\", source = \"payload\", owner = [\"FILL IN\"] }]"
+        )),
+        [
+            "forms/cot-f052.toml agency placeholder",
+            "forms/cot-f052.toml item[1].owner[0] placeholder",
+        ]
+    );
+    let empty = after(form("schema = \"cot-f052/1\"\n"));
+    assert!(empty.contains(&"forms/cot-f052.toml item field-missing".to_owned()), "{empty:?}");
+    assert!(after(form("schema = "))[0].ends_with("syntax"));
+}
+
+#[test]
+fn items_name_their_digests() {
+    let item = |digest: &str| {
+        format!(
+            "schema = \"cot-f052/1\"\n[[item]]\naction = \"add\"\nsource = \"payload/bin/shop\"\ndigest = \"{digest}\"\n[[item]]\naction = \"add\"\nsource = \"payload/bin\"\n"
+        )
+    };
+    let with = |text: String| after(|listing| file(listing, F052, 0o644, text.as_bytes()));
+    assert_eq!(with(item(&Digest::of(b"the program").to_string())), [""; 0]);
+    assert_eq!(
+        with(item(&Digest::of(b"another").to_string())),
+        ["forms/cot-f052.toml item[0].digest form-item"]
+    );
+    assert_eq!(with(item("abc")), ["forms/cot-f052.toml item[0].digest field-value"]);
+    let directory = item(&Digest::of(b"").to_string()).replacen("/shop", "", 1);
+    assert_eq!(with(directory), ["forms/cot-f052.toml item[0].digest form-item"]);
+}
+
+#[test]
+fn a_form_in_another_place_is_not_found_by_those_who_look_for_it() {
+    let findings = after(|listing| file(listing, "forms/copy.toml", 0o644, FORM.as_bytes()));
+    assert_eq!(findings, ["forms/copy.toml schema form"]);
+}
+
+#[test]
+fn kinds_names_links_and_privileges() {
+    let link = |path: &'static str, target: &'static str| {
+        move |listing: &mut Listing| add(listing, path, 0o777, ItemKind::Link(target.to_owned()))
+    };
+    let special =
+        |kind: ItemKind| move |listing: &mut Listing| add(listing, "payload/bin/x", 0o644, kind);
+    for (findings, expected) in [
+        (after(link("payload/bin/x", "../../../etc/passwd")), "payload/bin/x - link"),
+        (after(link("payload/bin/x", "/etc/passwd")), "payload/bin/x - link"),
+        (after(link("payload/bin/x", "x")), "payload/bin/x - link"),
+        (after(link("payload/bin/x", "missing")), "payload/bin/x - link"),
+        (after(link("payload/bin/x", "../../NOTES.md")), "payload/bin/x - link"),
+        (after(special(ItemKind::Special("a socket"))), "payload/bin/x - special-file"),
+        (after(special(ItemKind::NotUtf8)), "payload/bin/x - path"),
+        (after(|l| file(l, "payload/bin/a\nb", 0o644, b"")), "payload/bin/a\nb - path"),
+        (after(|l| file(l, "payload/bin/SHOP", 0o644, b"")), "payload/bin/shop - collision"),
+        (after(|l| file(l, "payload/bin/x", 0o4755, b"")), "payload/bin/x - privilege"),
+        (after(|l| file(l, "payload/bin/x", 0o2755, b"")), "payload/bin/x - privilege"),
+        (
+            after(|l| add(l, "payload/bin/x", 0o1777, ItemKind::Directory)),
+            "payload/bin/x - privilege",
+        ),
+    ] {
+        assert_eq!(findings, [expected]);
+    }
+    assert_eq!(after(link("payload/bin/x", "../..")), [""; 0], "the slot itself is inside");
+    let capability = after(|listing| {
+        let mut item = listing.find("payload/bin/shop").unwrap().clone();
+        item.privileges.push("security.capability".to_owned());
+        listing.add("payload/bin/shop", item);
+    });
+    assert_eq!(capability, ["payload/bin/shop - privilege"]);
+}
+
+#[test]
+fn sizes_are_bounded_and_so_is_the_answer() {
+    let large = after(|listing| {
+        for name in ["a", "b", "c", "d", "e"] {
+            let kind = ItemKind::File(ListedFile {
+                size: MAX_FILE + 1,
+                digest: Digest::of(b""),
+                document: None,
+            });
+            add(listing, &format!("payload/bin/{name}"), 0o644, kind);
+        }
+    });
+    assert_eq!(large.len(), 6);
+    assert_eq!(large[0], ". - limit");
+
+    let mut listing = complete();
+    for number in 0..MAX_FINDINGS_OF_A_RULE + 3 {
+        file(&mut listing, &format!("payload/{number}"), 0o644, b"x");
+    }
+    let many = check(&listing);
+    assert_eq!(many.len(), MAX_FINDINGS_OF_A_RULE + 1);
+    assert!(many.last().unwrap().problem.starts_with("3 more"));
+}
+
+#[test]
+fn deep_documents_do_not_overflow() {
+    let keys = format!("schema = 1\n{}a = 1\n", "a.".repeat(200_000));
+    let arrays = format!("x = {}", "[".repeat(200_000));
+    let tables = format!("[{}a]\n", "a.".repeat(200_000));
+    for text in [keys, arrays, tables] {
+        let findings = after(|listing| {
+            file(listing, MANIFEST, 0o644, text.as_bytes());
+            file(listing, F052, 0o644, text.as_bytes());
+        });
+        assert!(!findings.is_empty());
+    }
+}
+
+#[test]
+fn the_package_is_judged_as_the_directory_was() {
+    let listing = complete();
+    let entries = listing.items().map(|(path, item)| {
+        let kind = match &item.kind {
+            ItemKind::File(file) => Kind::File(FileEntry {
+                mode: if item.mode & 0o100 == 0 { Mode::PLAIN } else { Mode::EXECUTABLE },
+                size: file.size,
+                digest: file.digest,
+                chunks: vec![ChunkRef {
+                    digest: file.digest,
+                    length: u32::try_from(file.size).unwrap(),
+                }],
+            }),
+            ItemKind::Directory => Kind::Directory { mode: Mode::DIRECTORY },
+            ItemKind::Link(target) => Kind::Link { target: target.clone() },
+            ItemKind::Special(_) | ItemKind::NotUtf8 => unreachable!("a complete package has none"),
+        };
+        let path = EntryPath::new(path).unwrap();
+        Entry { path, kind }
+    });
+    let index = Index::new(entries.collect()).unwrap();
+    let documents = listing
+        .items()
+        .filter_map(|(path, item)| Some((path.to_owned(), item.file()?.document.clone()?)));
+    assert_eq!(check(&Listing::of_index(&index, documents.collect())), []);
+}

@@ -1,0 +1,251 @@
+//! What people decide about a release.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::ChangeType;
+use crate::digest::Digest;
+use crate::name::Name;
+use crate::time::{Time, span};
+
+/// A submitter says: this package is a release of this application. Approvals name the digest of this
+/// statement, so that another type, target or schedule for the same bytes starts anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// The application.
+    pub application: Name,
+    /// The version as its people call it.
+    pub version: String,
+    /// SHA-256 of the package index, which binds everything in the package.
+    pub package: Digest,
+    /// What kind of change; anything but `normal` needs its own signed ground.
+    pub change: ChangeType,
+    /// The environments that it is for; approvals are given for these, each by name.
+    pub environments: BTreeSet<Name>,
+    /// One line.
+    pub summary: String,
+    /// Longest time from the start on a host to a commit, without baking's end being cut short.
+    #[serde(with = "span")]
+    pub apply_budget: Duration,
+    /// Time kept at the window's end for going back.
+    #[serde(with = "span")]
+    pub rollback_reserve: Duration,
+    /// It cannot be taken back: needs board and security whatever the rule says (PROCESS 5).
+    pub irreversible: bool,
+    /// The start that the submitter asks for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub requested_start: Option<Time>,
+    /// Its place in a sequence of emergency iterations.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub iteration: Option<Iteration>,
+    /// The earlier submission that this one takes the place of.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub supersedes: Option<Digest>,
+}
+
+/// Where an emergency release stands in its sequence (PROCESS 18).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Iteration {
+    /// The `emergency` statement that opened the route.
+    pub grounds: Digest,
+    /// 1, 2, 3 …
+    pub number: u32,
+    /// The `release` statement of the iteration before; none for the first.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub previous: Option<Digest>,
+}
+
+/// The emergency route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Emergency {
+    /// It is open for an application in these environments, until the statement's `not_after`.
+    Opened {
+        /// The policy in force when it was signed.
+        policy: Digest,
+        /// The incident's number in its tracker.
+        incident: String,
+        /// The application.
+        application: Name,
+        /// The environments.
+        environments: BTreeSet<Name>,
+        /// Why the normal way is too slow.
+        reason: String,
+    },
+    /// One iteration may act. A signature over one digest is none over another.
+    Approved(IterationApproval),
+}
+
+/// A change manager's short approval of one iteration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IterationApproval {
+    /// The `emergency` statement.
+    pub grounds: Digest,
+    /// The iteration's `release` statement.
+    pub release: Digest,
+    /// Its number, as the approver read it.
+    pub number: u32,
+}
+
+/// A librarian's review for completeness (PROCESS 7).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Review {
+    /// The `release` statement.
+    pub release: Digest,
+    /// For these environments.
+    pub environments: BTreeSet<Name>,
+    /// What was found.
+    pub verdict: Verdict,
+}
+
+/// The result of a review.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Verdict {
+    /// A non-involved entity could deploy it.
+    Complete,
+    /// Back to the submitter, item by item.
+    Returned {
+        /// What is to be mended.
+        items: Vec<Remark>,
+    },
+    /// Denied for its documentation.
+    Denied {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// One remark of a review.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remark {
+    /// File and field, or the form item's id.
+    pub item: String,
+    /// What to do about it.
+    pub remark: String,
+}
+
+/// Yes or no, with a reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Judgement {
+    /// Yes.
+    Accepted {
+        /// Why, or nothing to add.
+        reason: String,
+    },
+    /// No.
+    Denied {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Security's assessment. A denial names the package too: those bytes are never deployed anywhere
+/// (PROCESS 11).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Assessment {
+    /// The `release` statement.
+    pub release: Digest,
+    /// Its package.
+    pub package: Digest,
+    /// For these environments.
+    pub environments: BTreeSet<Name>,
+    /// The judgement.
+    pub judgement: Judgement,
+}
+
+/// A board member's vote. The last vote of an owner counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vote {
+    /// The `release` statement.
+    pub release: Digest,
+    /// For these environments.
+    pub environments: BTreeSet<Name>,
+    /// The judgement.
+    pub judgement: Judgement,
+}
+
+/// Delivered to the staging area (PROCESS 14).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delivery {
+    /// The `release` statement.
+    pub release: Digest,
+    /// Its package.
+    pub package: Digest,
+    /// Where it can be found.
+    pub location: String,
+}
+
+/// Stop going forward.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hold {
+    /// The `release` statement.
+    pub release: Digest,
+    /// Why.
+    pub reason: String,
+    /// Hosts that have activated already finish instead of going back.
+    pub finish: bool,
+}
+
+/// The hold is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resume {
+    /// The `hold` statement.
+    pub hold: Digest,
+    /// Why.
+    pub reason: String,
+}
+
+/// The release is given up, or one of its bookings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cancel {
+    /// The `release` statement.
+    pub release: Digest,
+    /// One booking only.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub booking: Option<Digest>,
+    /// Why.
+    pub reason: String,
+}
+
+/// A freeze: nothing goes forward in a scope between two instants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Freeze {
+    /// It holds in `[start, end)`.
+    Declared {
+        /// The policy in force when it was signed.
+        policy: Digest,
+        /// These environments.
+        environments: BTreeSet<Name>,
+        /// These applications; empty means all.
+        applications: BTreeSet<Name>,
+        /// From.
+        start: Time,
+        /// Until.
+        end: Time,
+        /// Why.
+        reason: String,
+    },
+    /// It holds no longer.
+    Lifted {
+        /// The `freeze` statement.
+        freeze: Digest,
+        /// Why.
+        reason: String,
+    },
+}

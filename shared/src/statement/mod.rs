@@ -1,0 +1,408 @@
+//! Statements: what people, hosts and coordinators say, as in-toto Statements v1.
+//!
+//! A statement is the payload of a DSSE envelope ([`crate::dsse`]):
+//!
+//! ```json
+//! {"_type":"https://in-toto.io/Statement/v1",
+//!  "subject":[{"name":"release","digest":{"sha256":"…"}}],
+//!  "predicateType":"urn:cutover:vote:v1",
+//!  "predicate":{"by":"…","issued":"2026-03-08T06:30:00Z","says":{…}}}
+//! ```
+//!
+//! Its identity is the SHA-256 of the envelope's pre-authentication encoding. The subjects follow from
+//! what is said ([`Says::subjects`]) and are compared with those written: there is one truth, and stock
+//! tools can read it. Unknown fields are errors; a predicate type that this code does not know is
+//! [`StatementError::UnknownPredicate`], which a verifier must treat as a reason not to go forward.
+
+mod decision;
+mod host;
+mod order;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+pub use decision::{
+    Assessment, Cancel, Delivery, Emergency, Freeze, Hold, Iteration, IterationApproval, Judgement,
+    Release, Remark, Resume, Review, Verdict, Vote,
+};
+pub use host::{Enrolment, Event, Grant, HostChange, Outcome, Reading};
+pub use order::{
+    Booking, Clearance, Derivation, HostTurn, OnHalt, Phase, PlannedHost, Rollback, RolloutPlan,
+    Wave, WindowRelease,
+};
+
+use crate::digest::Digest;
+use crate::dsse::Envelope;
+use crate::key::{KeyId, SecretKey};
+use crate::policy::PolicyDocument;
+use crate::time::Time;
+
+/// The payload type of every envelope here.
+pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+
+/// What a change is, which decides the rule that must be met (ITIL's change types).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangeType {
+    /// Needs a pre-approval of its kind, signed by someone else.
+    Standard,
+    /// The whole way.
+    Normal,
+    /// Needs an open `emergency` statement by someone else, and an approval of each iteration.
+    Emergency,
+}
+
+impl std::fmt::Display for ChangeType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Standard => "standard",
+            Self::Normal => "normal",
+            Self::Emergency => "emergency",
+        })
+    }
+}
+
+/// What any statement has: who speaks, when, and between which instants what it permits may be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// The key of the one who speaks, so that two people who say the same make two statements. A trust
+    /// policy, which many sign, has none.
+    pub by: Option<KeyId>,
+    /// When the signer's clock said it was signed.
+    pub issued: Time,
+    /// Not usable before.
+    pub not_before: Option<Time>,
+    /// Not usable from this instant on.
+    pub not_after: Option<Time>,
+}
+
+/// A statement, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// When, and between which instants.
+    pub header: Header,
+    /// What.
+    pub says: Says,
+}
+
+macro_rules! predicates {
+    ($($(#[$doc:meta])* $variant:ident($type:ty) = $name:literal,)*) => {
+        /// What a statement says, by predicate type.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Says {
+            $($(#[$doc])* $variant($type),)*
+        }
+
+        /// The name of a predicate, without `urn:cutover:` and version.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Predicate {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Predicate {
+            /// Every predicate that this code knows.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The word: `vote`, `window-release`, …
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+
+        impl Says {
+            /// Which predicate this is.
+            pub const fn predicate(&self) -> Predicate {
+                match self { $(Self::$variant(_) => Predicate::$variant,)* }
+            }
+
+            fn to_json(&self) -> Result<Box<RawValue>, serde_json::Error> {
+                match self { $(Self::$variant(says) => serde_json::value::to_raw_value(says),)* }
+            }
+
+            fn from_json(predicate: Predicate, json: &str) -> Result<Self, serde_json::Error> {
+                match predicate {
+                    $(Predicate::$variant => serde_json::from_str(json).map(Self::$variant),)*
+                }
+            }
+        }
+    };
+}
+
+predicates! {
+    /// Keys, owners, roles, rules.
+    TrustPolicy(Box<PolicyDocument>) = "trust-policy",
+    /// A host is enrolled, or retired.
+    Host(HostChange) = "host",
+    /// Hosts may enrol themselves.
+    Grant(Grant) = "grant",
+    /// A package is a release of an application.
+    Release(Box<Release>) = "release",
+    /// The emergency route is open, or an iteration on it is approved.
+    Emergency(Emergency) = "emergency",
+    /// The librarian's check.
+    Review(Review) = "review",
+    /// Security's check.
+    Assessment(Assessment) = "assessment",
+    /// A board member's vote.
+    Vote(Vote) = "vote",
+    /// A window is bought.
+    Booking(Box<Booking>) = "booking",
+    /// Nothing goes forward for a while.
+    Freeze(Freeze) = "freeze",
+    /// Delivered to the staging area.
+    Delivery(Delivery) = "delivery",
+    /// The booking may be executed.
+    WindowRelease(WindowRelease) = "window-release",
+    /// Stop.
+    Hold(Hold) = "hold",
+    /// Go on.
+    Resume(Resume) = "resume",
+    /// Give up.
+    Cancel(Cancel) = "cancel",
+    /// Go back.
+    Rollback(Box<Rollback>) = "rollback",
+    /// What a host did.
+    Outcome(Box<Outcome>) = "outcome",
+    /// Nothing stands against it now. Never in the log.
+    Clearance(Clearance) = "clearance",
+}
+
+impl std::fmt::Display for Predicate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Says {
+    /// The subjects of the statement, each a name and a digest: what it is about.
+    pub fn subjects(&self) -> Vec<(&'static str, Digest)> {
+        match self {
+            Self::TrustPolicy(policy) => vec![("log-key", policy.log.key.id().digest())],
+            Self::Host(HostChange::Enrolled(enrolment)) => {
+                vec![("host-key", enrolment.host_key.id().digest())]
+            }
+            Self::Host(HostChange::Retired { host_key, .. }) => {
+                vec![("host-key", host_key.digest())]
+            }
+            Self::Grant(grant) => vec![("grant-key", grant.grant_key.id().digest())],
+            Self::Release(release) => vec![("package", release.package)],
+            Self::Emergency(Emergency::Opened { policy, .. }) => vec![("policy", *policy)],
+            Self::Emergency(Emergency::Approved(approval)) => vec![("release", approval.release)],
+            Self::Review(review) => vec![("release", review.release)],
+            Self::Assessment(it) => vec![("release", it.release), ("package", it.package)],
+            Self::Vote(vote) => vec![("release", vote.release)],
+            Self::Booking(it) => vec![("release", it.release), ("package", it.package)],
+            Self::Freeze(Freeze::Declared { policy, .. }) => vec![("policy", *policy)],
+            Self::Freeze(Freeze::Lifted { freeze, .. }) => vec![("freeze", *freeze)],
+            Self::Delivery(it) => vec![("release", it.release), ("package", it.package)],
+            Self::WindowRelease(it) => {
+                vec![("booking", it.booking), ("release", it.release), ("package", it.package)]
+            }
+            Self::Hold(hold) => vec![("release", hold.release)],
+            Self::Resume(resume) => vec![("hold", resume.hold)],
+            Self::Cancel(cancel) => vec![("release", cancel.release)],
+            Self::Rollback(it) => vec![("from", it.from), ("to", it.to)],
+            Self::Outcome(it) => vec![("package", it.package), ("host-key", it.host_key.digest())],
+            Self::Clearance(it) => vec![("order", it.order), ("host-key", it.host_key.digest())],
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SubjectJson {
+    name: String,
+    digest: BTreeMap<String, Digest>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StatementJson {
+    #[serde(rename = "_type")]
+    statement_type: String,
+    subject: Vec<SubjectJson>,
+    #[serde(rename = "predicateType")]
+    predicate_type: String,
+    predicate: Box<RawValue>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PredicateJson {
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    by: Option<KeyId>,
+    issued: Time,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    not_before: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    not_after: Option<Time>,
+    says: Box<RawValue>,
+}
+
+/// Why bytes are not a statement.
+#[derive(Debug, thiserror::Error)]
+pub enum StatementError {
+    /// Not JSON of the right shape.
+    #[error("read the statement as JSON")]
+    Json(#[source] serde_json::Error),
+    /// What is said does not have the shape of its predicate.
+    #[error("read what the {predicate} statement says")]
+    Says {
+        /// The predicate.
+        predicate: Predicate,
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Another payload or statement type.
+    #[error("accept the type {0:?}: expected {1:?}")]
+    Type(String, &'static str),
+    /// A predicate that this code does not know.
+    #[error("know the predicate type {0:?}: a newer Cutover may")]
+    UnknownPredicate(String),
+    /// The subjects written are not those that follow from what is said.
+    #[error("match the statement's subjects with what it says")]
+    Subjects,
+    /// No speaker is named, or one who did not sign.
+    #[error("find the speaker's signature: `by` must name a key that signed (a policy has none)")]
+    Speaker,
+    /// `not_before` is not before `not_after`.
+    #[error("use an empty validity: not_before must be before not_after")]
+    Validity,
+}
+
+impl Statement {
+    /// Reads the statement in an envelope's payload. No signature is checked here.
+    pub fn read(envelope: &Envelope) -> Result<Self, StatementError> {
+        if envelope.payload_type() != PAYLOAD_TYPE {
+            return Err(StatementError::Type(envelope.payload_type().to_owned(), PAYLOAD_TYPE));
+        }
+        let json: StatementJson =
+            serde_json::from_slice(envelope.payload()).map_err(StatementError::Json)?;
+        if json.statement_type != STATEMENT_TYPE {
+            return Err(StatementError::Type(json.statement_type, STATEMENT_TYPE));
+        }
+        let predicate = predicate_of(&json.predicate_type)?;
+        let body: PredicateJson =
+            serde_json::from_str(json.predicate.get()).map_err(StatementError::Json)?;
+        let says = Says::from_json(predicate, body.says.get())
+            .map_err(|source| StatementError::Says { predicate, source })?;
+        if !says.subjects().into_iter().map(subject).eq(json.subject.into_iter().map(pair)) {
+            return Err(StatementError::Subjects);
+        }
+        let policy = predicate == Predicate::TrustPolicy;
+        let signed = |by| envelope.signatures().iter().any(|(key, _)| *key == by);
+        if policy != body.by.is_none() || !body.by.is_none_or(signed) {
+            return Err(StatementError::Speaker);
+        }
+        let header = Header {
+            by: body.by,
+            issued: body.issued,
+            not_before: body.not_before,
+            not_after: body.not_after,
+        };
+        if let (Some(first), Some(end)) = (header.not_before, header.not_after)
+            && first >= end
+        {
+            return Err(StatementError::Validity);
+        }
+        Ok(Self { header, says })
+    }
+
+    /// The payload bytes of a new statement.
+    pub fn to_payload(&self) -> Vec<u8> {
+        let body = PredicateJson {
+            by: self.header.by,
+            issued: self.header.issued,
+            not_before: self.header.not_before,
+            not_after: self.header.not_after,
+            says: self.says.to_json().expect("statements are plain data with text keys"),
+        };
+        let subjects = self.says.subjects().into_iter();
+        let json = StatementJson {
+            statement_type: STATEMENT_TYPE.to_owned(),
+            subject: subjects
+                .map(|(name, digest)| SubjectJson {
+                    name: name.to_owned(),
+                    digest: BTreeMap::from([("sha256".to_owned(), digest)]),
+                })
+                .collect(),
+            predicate_type: format!("urn:cutover:{}:v1", self.says.predicate()),
+            predicate: serde_json::value::to_raw_value(&body)
+                .expect("statements are plain data with text keys"),
+        };
+        serde_json::to_vec(&json).expect("statements are plain data with text keys")
+    }
+
+    /// The statement in an envelope, signed by each of `keys`; the first of them speaks.
+    pub fn signed_by<'a>(&self, keys: impl IntoIterator<Item = &'a SecretKey>) -> Envelope {
+        let mut keys = keys.into_iter().peekable();
+        let mut statement = self.clone();
+        if self.says.predicate() != Predicate::TrustPolicy {
+            statement.header.by = keys.peek().map(|key| key.public().id());
+        }
+        let mut envelope = Envelope::unsigned(PAYLOAD_TYPE, statement.to_payload());
+        for key in keys {
+            envelope.sign(key);
+        }
+        envelope
+    }
+
+    /// A statement of now, valid at any time.
+    pub fn new(issued: Time, says: impl Into<Says>) -> Self {
+        Self {
+            header: Header { by: None, issued, not_before: None, not_after: None },
+            says: says.into(),
+        }
+    }
+
+    /// The same, not usable from `not_after` on.
+    #[must_use]
+    pub fn until(mut self, not_after: Time) -> Self {
+        self.header.not_after = Some(not_after);
+        self
+    }
+}
+
+fn subject((name, digest): (&'static str, Digest)) -> (String, Vec<(String, Digest)>) {
+    (name.to_owned(), vec![("sha256".to_owned(), digest)])
+}
+
+fn pair(subject: SubjectJson) -> (String, Vec<(String, Digest)>) {
+    (subject.name, subject.digest.into_iter().collect())
+}
+
+fn predicate_of(predicate_type: &str) -> Result<Predicate, StatementError> {
+    predicate_type
+        .strip_prefix("urn:cutover:")
+        .and_then(|rest| rest.strip_suffix(":v1"))
+        .and_then(|name| Predicate::ALL.iter().copied().find(|known| known.name() == name))
+        .ok_or_else(|| StatementError::UnknownPredicate(predicate_type.chars().take(120).collect()))
+}
+
+impl Header {
+    /// Whether `now` is within the validity.
+    pub fn covers(&self, now: Time) -> bool {
+        self.not_before.is_none_or(|first| first <= now)
+            && self.not_after.is_none_or(|end| now < end)
+    }
+}
+
+macro_rules! into_says {
+    ($($variant:ident($type:ty)),* $(,)?) => {
+        $(impl From<$type> for Says {
+            fn from(says: $type) -> Self { Self::$variant(says.into()) }
+        })*
+    };
+}
+
+into_says! {
+    TrustPolicy(PolicyDocument), Host(HostChange), Grant(Grant), Release(Release), Emergency(Emergency),
+    Review(Review), Assessment(Assessment), Vote(Vote), Booking(Booking), Freeze(Freeze),
+    Delivery(Delivery), WindowRelease(WindowRelease), Hold(Hold), Resume(Resume), Cancel(Cancel),
+    Rollback(Rollback), Outcome(Outcome), Clearance(Clearance),
+}

@@ -1,0 +1,82 @@
+//! Windows: half-open spans of instants, and whether a deployment fits.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Time;
+
+/// `[start, end)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// Open from this instant on.
+    pub start: Time,
+    /// Closed from this instant on.
+    pub end: Time,
+}
+
+/// Where an instant lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Position {
+    /// Before the start.
+    Before,
+    /// Inside, with room for apply budget and reserve.
+    Open,
+    /// Inside, but a deployment that begins now could not end in time.
+    TooLate,
+    /// At or after the end.
+    After,
+}
+
+impl Window {
+    /// Its length.
+    pub fn length(&self) -> Duration {
+        self.end.since(self.start)
+    }
+
+    /// Where `now` lies for a deployment that needs `apply` and keeps `reserve`: it begins only when
+    /// `now + apply + reserve <= end` (DESIGN 6).
+    pub fn position(&self, now: Time, apply: Duration, reserve: Duration) -> Position {
+        if now < self.start {
+            Position::Before
+        } else if now >= self.end {
+            Position::After
+        } else if now + apply + reserve > self.end {
+            Position::TooLate
+        } else {
+            Position::Open
+        }
+    }
+
+    /// Whether the two share an instant.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.start < other.end && other.start < self.end
+    }
+
+    /// Whether `now` is inside.
+    pub fn contains(&self, now: Time) -> bool {
+        self.start <= now && now < self.end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edges_are_half_open_and_the_reserve_counts() {
+        let at = |minute: u64| Time::from_millis(0).unwrap() + Duration::from_secs(60 * minute);
+        let window = Window { start: at(10), end: at(20) };
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        let position = |now| window.position(now, minutes(3), minutes(2));
+        assert_eq!(position(at(10) - Duration::from_millis(1)), Position::Before);
+        assert_eq!(position(at(10)), Position::Open);
+        assert_eq!(position(at(15)), Position::Open, "now + apply + reserve == end still fits");
+        assert_eq!(position(at(15) + Duration::from_millis(1)), Position::TooLate);
+        assert_eq!(position(at(20) - Duration::from_millis(1)), Position::TooLate);
+        assert_eq!(position(at(20)), Position::After);
+        assert!(!window.overlaps(&Window { start: at(20), end: at(21) }));
+        assert!(window.overlaps(&Window { start: at(19), end: at(21) }));
+    }
+}

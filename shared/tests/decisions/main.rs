@@ -1,0 +1,10 @@
+//! The decisions, asked as a host asks them: every refusal by its code, on evidence with real signatures
+//! and real proofs.
+
+#![expect(clippy::unwrap_used, reason = "in tests a failure to prepare is a failure")]
+
+mod admission;
+mod evidence;
+mod forward;
+mod rollout;
+mod world;

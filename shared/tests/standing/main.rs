@@ -1,0 +1,229 @@
+//! The state words of a release, from submission to its ends, over signed statements.
+
+#[cfg(test)]
+mod scene;
+
+use cutover_shared::digest::Digest;
+use cutover_shared::fold::standing::{Lifecycle, ReleaseStanding, Trial, release_standing};
+use cutover_shared::refusal::Code;
+use cutover_shared::statement::{Cancel, Event, Hold, Remark, Resume, Verdict};
+use scene::{Scene, minutes, name, no, returned, yes};
+
+const WEB: [&str; 3] = ["web-1", "web-2", "web-3"];
+const STAGE: [&str; 2] = ["stage-1", "stage-2"];
+
+fn standing(scene: &Scene, release: Digest) -> ReleaseStanding {
+    release_standing(&scene.state, scene.state.case(&release).expect("it was submitted"), scene.now)
+}
+
+/// The word for the whole, for staging, for production.
+fn words(scene: &Scene, release: Digest) -> [&'static str; 3] {
+    let standing = standing(scene, release);
+    let of = |environment: &str| {
+        let found = standing.environments.iter().find(|it| it.environment == name(environment));
+        found.expect("the release is for it").word.name()
+    };
+    [standing.word.name(), of("staging"), of("production")]
+}
+
+#[test]
+fn the_whole_way() {
+    let mut scene = Scene::new();
+    let release = scene.submit("1.0");
+    assert_eq!(words(&scene, release), ["submitted"; 3]);
+    scene.review(release, &["staging"], Verdict::Complete);
+    assert_eq!(words(&scene, release), ["submitted", "approved", "submitted"]);
+    scene.review(release, &["production"], Verdict::Complete);
+    assert_eq!(words(&scene, release), ["complete", "approved", "complete"]);
+    scene.vote("bea", release, yes());
+    assert_eq!(words(&scene, release), ["assessing", "approved", "assessing"]);
+    scene.approve(release);
+    assert_eq!(words(&scene, release), ["approved"; 3]);
+
+    let staging = scene.book(release, "staging", &[&STAGE]);
+    assert_eq!(words(&scene, release), ["approved", "booked", "approved"]);
+    let production = scene.book(release, "production", &[&WEB[..1], &WEB[1..]]);
+    assert_eq!(words(&scene, release), ["booked"; 3]);
+    scene.arm(staging);
+    assert_eq!(words(&scene, release), ["booked", "released", "booked"]);
+    scene.wait(minutes(10));
+    assert_eq!(words(&scene, release), ["booked", "deploying", "booked"]);
+    scene.report("stage-1", staging, Event::Committed);
+    assert_eq!(standing(&scene, release).environments[0].detail, "committed on 1 of 2 hosts");
+    scene.report("stage-2", staging, Event::Committed);
+    assert_eq!(words(&scene, release), ["staged", "verifying", "staged"]);
+    scene.arm(production);
+    assert_eq!(words(&scene, release), ["deploying", "verifying", "deploying"]);
+    for host in WEB {
+        scene.report(host, production, Event::Committed);
+    }
+    scene.wait(minutes(600));
+    assert_eq!(words(&scene, release), ["verifying"; 3], "the window's end changes nothing now");
+    assert_eq!(standing(&scene, release).detail, "production: committed on 3 hosts");
+}
+
+#[test]
+fn sent_back_and_denied() {
+    let mut scene = Scene::new();
+    let items =
+        vec![Remark { item: "NOTES.md".to_owned(), remark: "Say what changes.".to_owned() }];
+    let release = scene.submit("1.0");
+    scene.review(release, &["production"], Verdict::Returned { items });
+    assert_eq!(words(&scene, release), ["returned", "submitted", "returned"]);
+    assert_eq!(standing(&scene, release).detail, "production: 1 item to mend");
+
+    let release = scene.submit("1.1");
+    let reason = "No way back is told.".to_owned();
+    scene.review(release, &["staging", "production"], Verdict::Denied { reason });
+    assert_eq!(words(&scene, release), ["denied"; 3]);
+
+    let release = scene.submit("1.2");
+    scene.approve(release);
+    scene.vote("bob", release, no("Not before the holidays."));
+    assert_eq!(standing(&scene, release).detail, "production: bob voted to reject");
+    // The same said at the same instant would be the same statement.
+    scene.wait(minutes(1));
+    scene.vote("bob", release, yes());
+    assert_eq!(standing(&scene, release).word, Lifecycle::Approved, "the last vote counts");
+    scene.assess(release, no("It logs passwords."));
+    assert_eq!(standing(&scene, release).word, Lifecycle::Denied);
+    let again = scene.submit("1.2");
+    assert_eq!(standing(&scene, again).word, Lifecycle::Denied, "the same bytes stay denied");
+}
+
+#[test]
+fn a_canary_that_goes_back_needs_a_new_review() {
+    let mut scene = Scene::new();
+    let release = scene.submit("1.0");
+    scene.approve(release);
+    scene.deploy(release, "staging", &STAGE);
+    let booking = scene.book(release, "production", &[&WEB[..1], &WEB[1..]]);
+    scene.arm(booking);
+    scene.wait(minutes(10));
+    scene.report("web-1", booking, returned());
+    assert_eq!(words(&scene, release), ["rolled-back", "verifying", "rolled-back"]);
+    assert_eq!(
+        standing(&scene, release).detail,
+        "production: web-1 went back: checking: front-page answered 500"
+    );
+    scene.wait(minutes(120));
+    assert_eq!(
+        standing(&scene, release).word,
+        Lifecycle::RolledBack,
+        "also when the window is over"
+    );
+    scene.review(release, &["staging", "production"], Verdict::Complete);
+    assert_eq!(words(&scene, release), ["expired", "verifying", "expired"]);
+    scene.book(release, "production", &[&WEB[..1], &WEB[1..]]);
+    assert_eq!(words(&scene, release), ["staged", "verifying", "staged"]);
+}
+
+#[test]
+fn some_have_it_and_some_went_back() {
+    let mut scene = Scene::new();
+    let release = scene.submit("1.0");
+    scene.approve(release);
+    scene.deploy(release, "staging", &STAGE);
+    let booking = scene.book(release, "production", &[&WEB[..1], &WEB[1..]]);
+    scene.arm(booking);
+    scene.wait(minutes(10));
+    scene.report("web-1", booking, Event::Committed);
+    scene.report("web-2", booking, returned());
+    let now = standing(&scene, release);
+    assert_eq!(now.word, Lifecycle::Returning);
+    assert!(now.detail.ends_with("still on web-1"), "{}", now.detail);
+}
+
+#[test]
+fn an_ordered_return_ends_rolled_back() {
+    let mut scene = Scene::new();
+    let (old, new) = (scene.submit("1.0"), scene.submit("1.1"));
+    for release in [old, new] {
+        scene.approve(release);
+        scene.deploy(release, "staging", &STAGE);
+        scene.deploy(release, "production", &WEB);
+    }
+    let package = |release: &Digest| scene.state.case(release).unwrap().release.says().package;
+    let (from, to) = (package(&new), package(&old));
+    let order = scene.roll_back("production", &WEB, from, to);
+    scene.report("web-1", order, Event::RolledBack);
+    assert_eq!(words(&scene, new), ["returning", "verifying", "returning"]);
+    scene.report("web-2", order, Event::RolledBack);
+    scene.report("web-3", order, Event::RolledBack);
+    assert_eq!(words(&scene, new), ["rolled-back", "verifying", "rolled-back"]);
+}
+
+#[test]
+fn windows_run_out() {
+    let mut scene = Scene::new();
+    let release = scene.submit("1.0");
+    scene.approve(release);
+    let staging = scene.book(release, "staging", &[&STAGE]);
+    scene.wait(minutes(70));
+    assert_eq!(words(&scene, release), ["approved", "expired", "approved"], "closed at its end");
+    let reason = "Missed.".to_owned();
+    scene.say("max", Cancel { release, booking: Some(staging), reason });
+    assert_eq!(words(&scene, release), ["approved"; 3], "a cancelled booking is none");
+}
+
+#[test]
+fn side_states() {
+    let mut scene = Scene::new();
+    let release = scene.submit("1.0");
+    scene.approve(release);
+    let reason = "Wait.".to_owned();
+    let hold = scene.say("max", Hold { release, reason: reason.clone(), finish: false });
+    assert_eq!(standing(&scene, release).word, Lifecycle::OnHold);
+    scene.say("mia", Resume { hold, reason: reason.clone() });
+    assert_eq!(standing(&scene, release).word, Lifecycle::Approved);
+    let mut later = Scene::release("1.1", &["production"]);
+    later.supersedes = Some(release);
+    let later = scene.say("sam", later);
+    assert_eq!(standing(&scene, release).word, Lifecycle::Superseded);
+    scene.say("max", Cancel { release: later, booking: None, reason });
+    assert_eq!(standing(&scene, later).word, Lifecycle::Cancelled);
+}
+
+#[test]
+fn emergency_iterations_need_their_own_approval() {
+    let mut scene = Scene::new();
+    let grounds = scene.open_emergency("INC-1");
+    let first = scene.iterate("1.0.1", grounds, 1, None);
+    assert_eq!(standing(&scene, first).word, Lifecycle::Submitted);
+    scene.approve_iteration(grounds, first, 1);
+    assert_eq!(standing(&scene, first).word, Lifecycle::Approved);
+    let second = scene.iterate("1.0.2", grounds, 2, Some(first));
+    assert_eq!(standing(&scene, second).word, Lifecycle::Submitted, "E1's approval is none for E2");
+    assert_eq!(standing(&scene, first).word, Lifecycle::Approved);
+    scene.approve_iteration(grounds, second, 2);
+    assert_eq!(standing(&scene, second).word, Lifecycle::Approved);
+    assert_eq!(standing(&scene, first).word, Lifecycle::Superseded);
+}
+
+#[test]
+fn the_rules_can_be_asked_before_anything_is_booked() {
+    let mut scene = Scene::new();
+    let release = scene.submit("1.0");
+    let case = scene.state.case(&release).unwrap();
+    let trial = Trial::new(&scene.state, case, &name("production"), scene.now);
+    assert!(trial.is_assumed());
+    let hosts = trial.hosts();
+    assert_eq!(hosts.iter().map(|it| it.host.as_str()).collect::<Vec<_>>(), WEB.to_vec());
+    let record = scene.state.host_named(&name("web-1")).unwrap();
+    let facts = cutover_shared::authorise::HostFacts::from_log(record, &name("shop"));
+    let codes: Vec<_> =
+        trial.explain(&facts, scene.now).into_iter().map(|(_, it)| it.code).collect();
+    assert_eq!(
+        codes,
+        [
+            Code::NotBooked,
+            Code::NotReviewed,
+            Code::NotAssessed,
+            Code::NotApproved,
+            Code::NotDelivered,
+            Code::EnvironmentNotProven,
+        ]
+    );
+    let before = scene.state.booking(&trial.order()).is_none();
+    assert!(before, "nothing was booked by asking");
+}

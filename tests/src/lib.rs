@@ -1,0 +1,5 @@
+//! What Cutover's end-to-end tests, demo and measurements share.
+
+pub mod build;
+pub mod harness;
+pub mod lab;

@@ -1,0 +1,46 @@
+//! The configuration files that are shipped: they are what the programs read, and what they call a
+//! default is one.
+
+use std::path::Path;
+
+use cutover_agent::network;
+use cutover_applier::config as applier;
+use cutover_coordinator::config as coordinator;
+
+const COORDINATOR: &str = include_str!("../../../systemd/coordinator.toml");
+const AGENT: &str = include_str!("../../../systemd/agent.toml");
+const APPLIER: &str = include_str!("../../../systemd/applier.toml");
+
+/// Says aloud what the file says in comments of the form `#key = value`.
+fn uncommented(text: &str) -> String {
+    let says = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|first: char| first.is_ascii_lowercase()) => rest.to_owned(),
+        Some(_) | None => line.to_owned(),
+    };
+    text.lines().map(says).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_coordinators_is_read_with_and_without_what_need_not_be_said() -> anyhow::Result<()> {
+    let said = coordinator::parse(COORDINATOR, Path::new("/etc/cutover"))?;
+    let all = coordinator::parse(&uncommented(COORDINATOR), Path::new("/etc/cutover"))?;
+    assert!(all.advertise.is_some() && all.port_file.is_some());
+    assert_eq!(coordinator::Settings { advertise: None, port_file: None, ..all }, said);
+    Ok(())
+}
+
+#[test]
+fn the_agents_says_the_defaults() -> anyhow::Result<()> {
+    let said = network::Settings::parse(AGENT, Path::new("/etc/cutover"))?;
+    assert_eq!(said, network::Settings::default());
+    Ok(())
+}
+
+#[test]
+fn the_appliers_comments_say_the_defaults() -> anyhow::Result<()> {
+    let path = Path::new("applier.toml");
+    let said = applier::parse(APPLIER, path)?;
+    let all = applier::parse(&uncommented(APPLIER), path)?;
+    assert_eq!(format!("{all:#?}"), format!("{said:#?}"));
+    Ok(())
+}
