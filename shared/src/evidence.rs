@@ -17,6 +17,7 @@ use crate::log::checkpoint::{self, Checkpoint};
 use crate::log::{TreeHead, leaf_hash, verify_consistency, verify_inclusion};
 use crate::policy::TrustPolicy;
 use crate::refusal::{Code, Refusal};
+use crate::statement::Outcome;
 
 /// Most entries in one order's evidence: every statement about a release with a full board, and an
 /// enrolment and an outcome of each of a thousand hosts before this one.
@@ -41,6 +42,7 @@ pub struct ProvenEntry {
     /// Its place.
     pub index: u64,
     /// The envelope's bytes.
+    #[serde(with = "serde_bytes")]
     pub envelope: Vec<u8>,
     /// Inclusion under the evidence's checkpoint.
     pub proof: Vec<Digest>,
@@ -180,7 +182,16 @@ pub fn select(state: &State, order: &Digest, host: &KeyId, policy_version: u64) 
         indexes.extend(
             state.freezes_over(&says.application, &says.environment, window).map(Verified::index),
         );
-        // Outcomes on which the wave and environment rules stand, with who made them.
+        // Outcomes on which the wave and environment rules stand, with who made them, and the returns that
+        // take such a proof away.
+        let package = case.release.says().package;
+        let returned = |it: &&Verified<Outcome>| it.says().package == package;
+        for rollback in state.rollbacks() {
+            for outcome in rollback.outcomes.iter().filter(returned) {
+                indexes.extend([rollback.rollback.index(), outcome.index()]);
+                add_host(state, &outcome.says().host_key, &mut indexes);
+            }
+        }
         for outcome in case.outcomes() {
             indexes.insert(outcome.index());
             add_host(state, &outcome.says().host_key, &mut indexes);

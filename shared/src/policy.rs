@@ -280,7 +280,7 @@ impl PolicyDocument {
                 faults.push(format!("rules[{number}].after: names its own environment"));
             }
         }
-        if self.log.origin.is_empty() || self.log.origin.contains(char::is_whitespace) {
+        if !crate::log::checkpoint::is_name(&self.log.origin) {
             faults.push("log.origin: must be one word, as cutover.example.org/log".to_owned());
         }
         faults

@@ -309,6 +309,7 @@ pub enum ToApplier {
         /// Where they begin.
         offset: u64,
         /// The bytes.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
         /// Whether they complete what was asked for.
         last: bool,

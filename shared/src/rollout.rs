@@ -125,7 +125,8 @@ impl std::fmt::Display for WaitingOn {
 /// Plans one booking.
 pub fn plan(state: &State, fleet: &Fleet, booking: &Digest, now: Time) -> Option<Plan> {
     let (case, it) = state.booking(booking)?;
-    let planner = Planner { state, fleet, case, it, booking: *booking, now };
+    let views = fleet.hosts.iter().map(|view| (view.host_key, view)).collect();
+    let planner = Planner { state, fleet, views, case, it, booking: *booking, now };
     Some(planner.plan())
 }
 
@@ -146,13 +147,14 @@ pub fn live_bookings(state: &State, now: Time) -> BTreeSet<Digest> {
 struct Planner<'a> {
     state: &'a State,
     fleet: &'a Fleet,
+    views: BTreeMap<KeyId, &'a HostView>,
     case: &'a Case,
     it: &'a BookingCase,
     booking: Digest,
     now: Time,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
     fn plan(&self) -> Plan {
         let plan = &self.it.booking.says().plan;
         let mut standings: BTreeMap<KeyId, Standing> = BTreeMap::new();
@@ -203,8 +205,8 @@ impl Planner<'_> {
         self.it.outcomes.iter().rev().map(Verified::says).find(ends)
     }
 
-    fn view(&self, host: &KeyId) -> Option<&HostView> {
-        self.fleet.hosts.iter().find(|view| view.host_key == *host)
+    fn view(&self, host: &KeyId) -> Option<&'a HostView> {
+        self.views.get(host).copied()
     }
 
     fn under_way_or_ended(&self, host: &KeyId) -> Option<Standing> {

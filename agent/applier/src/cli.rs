@@ -1,6 +1,7 @@
 //! The `cutover-applier` program: the service, and what an operator says to it at the host.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use crate::applier::{Applier, Inputs, Parts};
 use crate::clock::Clock;
 use crate::config::{self, LogFormat, Settings};
 use crate::event::Event;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Origin};
 use crate::membership::{self, CLOCK_FILE, JOIN_FILE};
 use crate::process::Account;
 use crate::saved::{Saved, SavedApplication};
@@ -121,6 +122,12 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     private_directory(&membership::inbox(&settings))?;
     let host_key = host_key(&settings.state_directory)?;
     let (ledger, body) = Ledger::open(&settings.state_directory.join("ledger"))?;
+    if let Origin::Previous(damage) = ledger.origin() {
+        tracing::error!(
+            ?damage,
+            "the ledger was damaged; the copy before it is used, and one change may be lost"
+        );
+    }
     let saved = match body {
         Some(body) => Saved::decode(&body).context("read the ledger's body")?,
         None => Saved::default(),
@@ -275,14 +282,15 @@ fn inspect(settings: &Settings, json: bool) -> anyhow::Result<()> {
         (true, _) => "joined, enrolment not yet in the log\n",
     });
     if let Some(trust) = saved.trust.as_ref().and_then(crate::saved::SavedTrust::trust) {
-        text.push_str(&format!(
-            "policy version {} ({}), log of {} entries seen\n",
+        let _ = writeln!(
+            text,
+            "policy version {} ({}), log of {} entries seen",
             trust.policy.document().version,
             trust.policy.id().short(),
             trust.head.size
-        ));
+        );
     }
-    text.push_str(&format!("{} outcomes wait to be logged\n", saved.reports.len()));
+    let _ = writeln!(text, "{} outcomes wait to be logged", saved.reports.len());
     for (name, application) in &saved.applications {
         text.push_str(&line(name, application));
     }

@@ -35,6 +35,8 @@ pub struct Deployment {
     pub reader: Option<JoinHandle<()>>,
     /// The last thing refused.
     pub refused: Option<(Digest, Refusal)>,
+    /// The effect that fetches, and the package that it fetches.
+    pub fetching: Option<(EffectId, Digest)>,
     /// Bytes fetched, and to fetch.
     pub progress: Option<(u64, u64)>,
     /// The process that is watched, in command mode.
@@ -86,6 +88,7 @@ impl Deployment {
             workers: BTreeMap::new(),
             reader: None,
             refused: None,
+            fetching: None,
             progress: None,
             watched: None,
             falls: 0,

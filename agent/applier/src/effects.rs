@@ -5,6 +5,7 @@ use cutover_machine::{
 };
 use cutover_shared::digest::Digest;
 use cutover_shared::name::Name;
+use cutover_shared::protocol::FromApplier;
 use cutover_shared::statement::Phase;
 
 use crate::applier::Applier;
@@ -36,12 +37,12 @@ impl Applier {
         tracing::debug!(application = %name, effect = effect.name(), %id);
         match effect {
             Effect::Persist { record, outcome } => {
-                self.persist(name, id, *record, outcome.as_deref())
+                self.persist(name, id, &record, outcome.as_deref());
             }
             Effect::RequestClearance { phase } => self.request_clearance(name, id, phase),
             Effect::Abort { of } => self.abort(name, id, of),
             Effect::Assemble { assignment } => {
-                self.assemble(name, id, &assignment.slot(), assignment.kind)
+                self.assemble(name, id, &assignment.slot(), assignment.kind);
             }
             Effect::Preflight { .. } => {
                 let inhibitor = self.inhibitors.first().cloned();
@@ -152,6 +153,9 @@ impl Applier {
             .get(name)
             .and_then(|it| it.hand.as_ref())
             .and_then(|hand| hand.package.clone());
+        if let Some(deployment) = self.deployments.get_mut(name) {
+            deployment.fetching = Some((id, slot.package));
+        }
         let fetcher = Fetcher::new(slot.package, self.wanted.clone());
         let (events, application) = (self.events.clone(), name.clone());
         self.work(name, id, move |site| async move {
@@ -171,9 +175,9 @@ impl Applier {
     }
 
     /// The machine's record, and an ended order's outcome with it, into the ledger.
-    fn persist(&mut self, name: &Name, id: EffectId, record: Record, ended: Option<&Ended>) {
+    fn persist(&mut self, name: &Name, id: EffectId, record: &Record, ended: Option<&Ended>) {
         let before = self.saved.clone();
-        self.note(name, &record, ended);
+        self.note(name, record, ended);
         let stored = self.save();
         let now = self.clock.now();
         let Some(deployment) = self.deployments.get_mut(name) else { return };
@@ -229,12 +233,8 @@ impl Applier {
         let same = |envelope: &[u8]| {
             let envelope = cutover_shared::dsse::Envelope::parse(envelope).ok()?;
             let statement = cutover_shared::statement::Statement::read(&envelope).ok()?;
-            match statement.says {
-                cutover_shared::statement::Says::Outcome(it) => {
-                    Some(it.order == order && it.generation == report.generation)
-                }
-                _ => None,
-            }
+            let cutover_shared::statement::Says::Outcome(it) = statement.says else { return None };
+            Some(it.order == order && it.generation == report.generation)
         };
         self.saved.reports.retain(|(_, envelope)| same(envelope) != Some(true));
         self.queue_outcome(report);
@@ -262,6 +262,13 @@ impl Applier {
         let now = self.clock.now();
         let Some(deployment) = self.deployments.get_mut(name) else { return };
         deployment.workers.remove(&effect);
+        if deployment.fetching.is_some_and(|(fetching, _)| fetching == effect)
+            && let Some((_, package)) = deployment.fetching.take()
+        {
+            // What arrived is in the slot, or was no good: the network half need not keep it.
+            self.say(FromApplier::StopFetching { package });
+        }
+        let Some(deployment) = self.deployments.get_mut(name) else { return };
         let taken = match answer {
             Answer::Done => deployment.machine.handle_done(effect, now),
             Answer::Started(running) => {
@@ -351,7 +358,18 @@ fn touched(record: &Record) -> bool {
         State::Returning(_, retreat) => retreat.reached.touches(),
         State::Committed(_) => true,
         State::Returned(ended) | State::Stuck(_, ended) => !matches!(ended.what, What::Abandoned),
-        state => state.going_forward().is_some_and(|(_, point)| point.touches()),
+        State::Idle
+        | State::Authorised(_)
+        | State::Fetching(_)
+        | State::Assembled(_)
+        | State::Preflight(..)
+        | State::Stopping(..)
+        | State::Activating(..)
+        | State::Starting(..)
+        | State::Checking(_)
+        | State::Baking(_) => {
+            record.state.going_forward().is_some_and(|(_, point)| point.touches())
+        }
     }
 }
 
@@ -380,7 +398,7 @@ fn note_end(saved: &mut SavedApplication, ended: &Ended, size: u64, retain: usiz
 }
 
 fn look(site: &Site) -> Answer {
-    match preflight::look(&site.config.root, 0) {
+    match preflight::look(&site.config.root, 0).and_then(|()| preflight::memory()) {
         Ok(()) => Answer::Done,
         Err(why) => Answer::Failed(why),
     }
@@ -395,15 +413,17 @@ async fn assemble_forward(
     progress: impl Fn(u64, u64),
 ) -> Result<(), String> {
     let (slots, index) = (site.slots.clone(), package.index.clone());
+    let root = site.config.root.clone();
     let (assembly, local) = tokio::task::spawn_blocking(move || {
-        let needed = index.total_bytes();
-        preflight::look(&slots.path(&slot), needed).ok();
         let local = content::local_sources(&slots, &sources);
-        slots.assemble(&slot, &index).map(|assembly| (assembly, local))
+        let assembly = slots.assemble(&slot, &index).map_err(|error| chain(&error))?;
+        // What an interrupted attempt left behind need not fit again.
+        let missing = assembly.missing().iter().map(|chunk| u64::from(chunk.length)).sum();
+        preflight::look(&root, missing)?;
+        Ok::<_, String>((assembly, local))
     })
     .await
-    .map_err(|error| error.to_string())?
-    .map_err(|error| chain(&error))?;
+    .map_err(|error| error.to_string())??;
     let filled =
         content::fill(assembly, slot.package, &package.map, fetcher, local, progress).await?;
     finish(filled).await

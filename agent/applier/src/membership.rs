@@ -12,7 +12,7 @@ use cutover_shared::key::{PublicKey, SecretKey};
 use cutover_shared::log::{checkpoint, leaf_hash, verify_inclusion};
 use cutover_shared::policy::TrustPolicy;
 use cutover_shared::protocol::{FromApplier, Join, Receipt, ToApplier};
-use cutover_shared::statement::{Enrolment, HostChange, Outcome, Statement};
+use cutover_shared::statement::{Enrolment, HostChange, Outcome, Says, Statement};
 
 use crate::applier::Applier;
 use crate::config::Settings;
@@ -126,6 +126,9 @@ impl Applier {
             ToApplier::Connected(connected) => {
                 self.connected = connected;
                 tracing::info!(connected, "coordinator");
+                if connected {
+                    self.ask_again();
+                }
             }
             ToApplier::Directive(directive) => self.directive(*directive),
             ToApplier::Clearance { nonce, answer } => self.clearance(nonce, answer),
@@ -139,7 +142,7 @@ impl Applier {
                 self.desk.failed(package, part, refusal).await;
             }
             ToApplier::Logged { id, receipt, consistency } => {
-                self.logged(id, &receipt, &consistency)
+                self.logged(id, &receipt, &consistency);
             }
             ToApplier::NotLogged { id, refusal } => {
                 tracing::error!(statement = %id, %refusal, "the coordinator refused a statement");
@@ -182,10 +185,9 @@ impl Applier {
 
     /// Makes the enrolment statement for this transport key, unless there is one.
     fn enrol(&mut self, join: &Join, transport_key: &PublicKey) {
-        if let Some(enrolment) = &self.saved.enrolment {
-            if enrolment.logged || names_key(enrolment, transport_key) {
-                return;
-            }
+        let made = self.saved.enrolment.as_ref();
+        if made.is_some_and(|it| it.logged || names_key(it, transport_key)) {
+            return;
         }
         let enrolment = Enrolment {
             host: self.settings.host.clone(),
@@ -299,11 +301,9 @@ fn check_receipt(
 fn names_key(enrolment: &SavedEnrolment, transport_key: &PublicKey) -> bool {
     let statement = Envelope::parse(&enrolment.envelope).ok();
     let statement = statement.and_then(|envelope| Statement::read(&envelope).ok());
-    statement.is_some_and(|statement| match statement.says {
-        cutover_shared::statement::Says::Host(HostChange::Enrolled(it)) => {
-            it.transport_key == *transport_key
-        }
-        _ => false,
+    statement.is_some_and(|statement| {
+        let Says::Host(HostChange::Enrolled(it)) = statement.says else { return false };
+        it.transport_key == *transport_key
     })
 }
 

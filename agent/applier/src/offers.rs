@@ -76,7 +76,7 @@ impl Applier {
             return refusal.map_or((), |refusal| self.refuse(Some(&name), order, about, &refusal));
         }
         if opened.state().rollback(&order).is_some() {
-            return self.offer_return(&name, order, opened, about);
+            return self.offer_return(&name, order, &opened, about);
         }
         let facts = self.facts(&name);
         let now = self.clock.now();
@@ -145,7 +145,7 @@ impl Applier {
         &mut self,
         name: &Name,
         order: Digest,
-        opened: Opened,
+        opened: &Opened,
         about: Option<(Digest, Digest)>,
     ) {
         let facts = self.facts(name);
@@ -249,6 +249,17 @@ impl Applier {
             deployment.asking = Some(Asking { nonce, order, phase, sent, effect });
         }
         self.say(FromApplier::WantClearance { order, phase, nonce, known });
+    }
+
+    /// Asks again, each with a new nonce, for what was asked before a connection was lost.
+    pub(crate) fn ask_again(&mut self) {
+        let unanswered = |(name, it): (&Name, &crate::deployment::Deployment)| {
+            it.asking.clone().map(|asking| (name.clone(), asking))
+        };
+        let asked: Vec<_> = self.deployments.iter().filter_map(unanswered).collect();
+        for (name, asking) in asked {
+            self.ask(&name, asking.order, asking.phase, asking.effect);
+        }
     }
 
     /// An answer to a request for a clearance.
@@ -388,6 +399,9 @@ impl Applier {
             Ok(accepted) => accepted,
             Err(refusal) => {
                 deployment.hand = None;
+                if let Some((_, package)) = about {
+                    self.say(FromApplier::StopFetching { package });
+                }
                 return self.refuse(Some(name), order, about, &refusal);
             }
         };

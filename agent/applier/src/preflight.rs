@@ -8,6 +8,24 @@ pub const SPARE_BYTES: u64 = 64 * 1024 * 1024;
 /// Inodes that must be free. File systems that do not count inodes say that they have none at all.
 const SPARE_INODES: u64 = 1024;
 
+/// Memory in bytes that must be available before a running application is stopped for another: a host that
+/// swaps or kills while it restarts things helps nobody.
+pub const SPARE_MEMORY: u64 = 32 * 1024 * 1024;
+
+/// Whether the host has memory left to apply anything; the error is for people.
+pub fn memory() -> Result<(), String> {
+    let mut system =
+        sysinfo::System::new().map_err(|error| format!("look at the memory: {error}"))?;
+    system.refresh_memory_specifics(sysinfo::MemoryRefreshKind::nothing().with_ram());
+    let available = system.available_memory();
+    if available >= SPARE_MEMORY {
+        return Ok(());
+    }
+    Err(format!(
+        "{available} bytes of memory are available, {SPARE_MEMORY} are needed to restart things"
+    ))
+}
+
 /// Whether a slot of `needed_bytes` fits below `root`; the error is for people.
 pub fn look(root: &Path, needed_bytes: u64) -> Result<(), String> {
     let cannot = |what: &str| format!("{what} {}", root.display());

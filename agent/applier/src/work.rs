@@ -135,8 +135,7 @@ impl Site {
         let slots = self.slots.clone();
         let wanted = slot.map(|slot| slots.path(&slot));
         let linked = blocking(move || {
-            let name =
-                wanted.as_ref().and_then(|path| path.file_name()).map(|name| name.to_owned());
+            let name = wanted.as_ref().and_then(|path| path.file_name()).map(ToOwned::to_owned);
             match slots.current() {
                 Ok(current) if current.as_deref().map(AsRef::as_ref) == name.as_deref() => {
                     Answer::Done

@@ -13,7 +13,7 @@ use cutover_shared::time::{Time, span};
 use super::context::Context;
 use super::exit::Failure;
 use super::names;
-use super::when::{SpanArgs, Zone, zone_database_version};
+use super::when::{SpanArgs, Zone};
 
 /// Book a window for a release in an environment, as a change manager
 ///
@@ -113,7 +113,7 @@ fn booking(
         application: release.application.clone(),
         environment: args.environment.clone(),
         window,
-        derivation: args.span.derivation(zone, &zone_database_version()),
+        derivation: args.span.derivation(zone),
         plan,
     })
 }

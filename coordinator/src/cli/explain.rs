@@ -150,6 +150,11 @@ fn explain_here(
     if planned.is_empty() {
         refusals = without_hosts(&trial, environment, application, now);
     }
+    // Where it ends for good, nothing else is worth anybody's time.
+    let last_word = |it: &((u16, Refusal), Vec<Name>)| is_last_word(it.0.1.code);
+    if refusals.iter().any(last_word) {
+        refusals.retain(last_word);
+    }
     let release = case.release.says();
     let needed = release.apply_budget + release.rollback_reserve;
     let last_start = booking.map(|it| it.booking.says().window.end - needed);
@@ -190,6 +195,11 @@ fn refused(
     }
     found.sort_by_key(|((rule, _), _)| due(*rule));
     found
+}
+
+/// Whether these bytes, under this statement, go nowhere any more.
+const fn is_last_word(code: Code) -> bool {
+    matches!(code, Code::Denied | Code::Returned | Code::Cancelled | Code::Superseded)
 }
 
 /// What is dealt with first: the order of the rules, but a window is booked when the release is approved.
@@ -337,6 +347,18 @@ mod tests {
         let told = explained(&scene, "R-1 --environment production").unwrap();
         assert_eq!(codes(&told, "production"), [(19, "held")]);
         assert!(told.text().contains("web-1 committed"), "{}", told.text());
+    }
+
+    #[test]
+    fn of_what_ended_for_good_only_that_is_told() {
+        let mut scene = Scene::new();
+        let first = scene.submit("1.0");
+        let mut later = Scene::release("1.1", &["staging"]);
+        later.supersedes = Some(first);
+        scene.say("sam", later);
+        let told = explained(&scene, "R-1").unwrap();
+        assert_eq!(codes(&told, "staging"), [(8, "superseded")]);
+        assert_eq!(codes(&told, "production"), [(8, "superseded")]);
     }
 
     #[test]

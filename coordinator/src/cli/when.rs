@@ -135,6 +135,8 @@ enum End<'a> {
 pub struct Zone {
     name: String,
     rules: TimeZone,
+    /// The version of the database that the rules are from.
+    database: String,
 }
 
 impl Zone {
@@ -147,7 +149,7 @@ impl Zone {
         }
         let rules = TimeZone::get(name).map_err(|_| unknown())?;
         let name = rules.iana_name().unwrap_or(name).to_owned();
-        Ok(Self { name, rules })
+        Ok(Self { name, rules, database: database_version() })
     }
 }
 
@@ -287,7 +289,7 @@ impl SpanArgs {
     }
 
     /// How the instants came about, where the wall clock had a part in it; for people.
-    pub fn derivation(&self, zone: Option<&Zone>, zone_database: &str) -> Option<Derivation> {
+    pub fn derivation(&self, zone: Option<&Zone>) -> Option<Derivation> {
         let zone = zone?;
         let civil = self.start.is_civil() || self.until.as_ref().is_some_and(When::is_civil);
         let end = match self.end() {
@@ -298,7 +300,7 @@ impl SpanArgs {
             start: self.start.to_string(),
             end,
             zone: zone.name.clone(),
-            tzdb: zone_database.to_owned(),
+            tzdb: zone.database.clone(),
         })
     }
 }
@@ -329,7 +331,7 @@ fn not_empty(window: Window) -> Result<Window, WhenError> {
 }
 
 /// The version of this machine's zone database, as its own text tells it; `unknown` where there is none.
-pub(super) fn zone_database_version() -> String {
+fn database_version() -> String {
     let directory = std::env::var_os("TZDIR").unwrap_or_else(|| "/usr/share/zoneinfo".into());
     let path = std::path::Path::new(&directory).join("tzdata.zi");
     let first = std::fs::File::open(path).ok().and_then(|file| {
@@ -349,7 +351,7 @@ mod tests {
     /// America/New_York as POSIX writes it, so that the test needs no database.
     fn new_york() -> Zone {
         let rules = TimeZone::posix("EST5EDT,M3.2.0,M11.1.0").unwrap();
-        Zone { name: "America/New_York".to_owned(), rules }
+        Zone { name: "America/New_York".to_owned(), rules, database: "2025b".to_owned() }
     }
 
     fn now() -> Time {
@@ -461,10 +463,11 @@ mod tests {
     fn the_derivation_keeps_what_was_written() {
         let zone = new_york();
         let span = span_of("2026-03-08T01:00", "for 4h");
-        let derivation = span.derivation(Some(&zone), "2025b").unwrap();
+        let derivation = span.derivation(Some(&zone)).unwrap();
         assert_eq!(derivation.start, "2026-03-08T01:00");
         assert_eq!(derivation.end, "for 4h");
         assert_eq!(derivation.zone, "America/New_York");
-        assert!(span_of("now", "for 4h").derivation(Some(&zone), "2025b").is_none());
+        assert_eq!(derivation.tzdb, "2025b");
+        assert!(span_of("now", "for 4h").derivation(Some(&zone)).is_none());
     }
 }

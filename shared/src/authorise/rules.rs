@@ -12,7 +12,7 @@ use crate::name::Name;
 use crate::policy::{Duties, Role, Rule as PolicyRule};
 use crate::refusal::{Code, Refusal};
 use crate::statement::{ChangeType, Emergency, Event, Phase, Verdict};
-use crate::window::Position;
+use crate::window::{Position, Window};
 
 /// A numbered rule.
 #[derive(Debug)]
@@ -223,7 +223,9 @@ fn grounded(q: &Question<'_>) -> Result<(), Refusal> {
             if !covers {
                 return refuse(Code::GroundMissing, "the emergency is for something else");
             }
-            if !opened.header().covers(q.now) {
+            // Judged ahead of the window, it must still be open when that begins.
+            let when = q.now.max(booking.booking.says().window.start);
+            if !opened.header().covers(when) {
                 return refuse(Code::GroundMissing, "the emergency has run out");
             }
             if let Some(owner) = opened.owners().intersection(&case.release.owners()).next() {
@@ -464,15 +466,11 @@ fn not_held(q: &Question<'_>) -> Result<(), Refusal> {
 
 // 20
 fn not_frozen(q: &Question<'_>) -> Result<(), Refusal> {
-    let (_, booking) = q.booking()?;
+    let (case, booking) = q.booking()?;
     let says = booking.booking.says();
     let freezes: Vec<_> = q
         .state
-        .freezes_over(&says.application, &says.environment, says.window)
-        .filter(|freeze| match freeze.says() {
-            crate::statement::Freeze::Declared { end, .. } => q.now < *end,
-            crate::statement::Freeze::Lifted { .. } => false,
-        })
+        .freezes_over(&says.application, &says.environment, reach(q, case, says.window))
         .map(|freeze| freeze.id().short())
         .collect();
     if freezes.is_empty() {
@@ -481,13 +479,28 @@ fn not_frozen(q: &Question<'_>) -> Result<(), Refusal> {
     refuse(Code::Frozen, format!("by {}", freezes.join(", ")))
 }
 
-/// Whether the last thing that a host said about a package of this release is that it committed it.
-fn committed_on(case: &Case, host: &KeyId) -> bool {
+/// What a deployment could still touch: from now to its latest end; ahead of the window, all of that.
+fn reach(q: &Question<'_>, case: &Case, window: Window) -> Window {
+    if q.now < window.start {
+        return window;
+    }
+    let release = case.release.says();
+    let apply = match q.phase {
+        Phase::Start => release.apply_budget,
+        Phase::Activate => Duration::ZERO,
+    };
+    Window { start: q.now, end: (q.now + apply + release.rollback_reserve).min(window.end) }
+}
+
+/// Whether the last thing that a host said about the package of this release is that it committed it; an
+/// ordered return from it is such a thing, too.
+fn committed_on(state: &State, case: &Case, host: &KeyId) -> bool {
+    let returns = state.rollbacks().flat_map(|rollback| &rollback.outcomes);
+    let package = case.release.says().package;
     let last = case
         .outcomes()
-        .filter(|it| {
-            it.says().host_key == *host && it.says().package == case.release.says().package
-        })
+        .chain(returns)
+        .filter(|it| it.says().host_key == *host && it.says().package == package)
         .filter(|it| !matches!(it.says().event, Event::Refused { .. } | Event::Drifted { .. }))
         .max_by_key(|it| it.index());
     last.is_some_and(|it| it.says().event == Event::Committed)
@@ -506,7 +519,8 @@ fn environments_proven(q: &Question<'_>) -> Result<(), Refusal> {
             })
         };
         let keys: BTreeSet<_> = case.outcomes().map(|it| it.says().host_key).collect();
-        let good = keys.iter().filter(|key| counts(key) && committed_on(case, key)).count();
+        let good =
+            keys.iter().filter(|key| counts(key) && committed_on(q.state, case, key)).count();
         if good < proof.hosts as usize {
             return refuse(
                 Code::EnvironmentNotProven,
@@ -549,7 +563,7 @@ pub fn unproven_before(state: &State, order: &Digest, host: &KeyId) -> Vec<Name>
     let plan = &booking.booking.says().plan;
     let wave = plan.wave_of(host).unwrap_or(0);
     let before = plan.waves.iter().take(wave).flat_map(|it| &it.hosts);
-    before.filter(|it| !committed_on(case, &it.host_key)).map(|it| it.host.clone()).collect()
+    before.filter(|it| !committed_on(state, case, &it.host_key)).map(|it| it.host.clone()).collect()
 }
 
 // 23

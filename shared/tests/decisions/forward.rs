@@ -163,11 +163,17 @@ fn what_stands_against_it() {
         policy: world.state.policy().unwrap().id(),
         environments: names(&["production"]),
         applications: names(&[]),
-        start: at(1900),
+        start: at(1200),
         end: at(2100),
         reason: reason(),
     };
     let freeze = world.say(&["max"], freeze).unwrap();
+    // Applying takes 100 s and going back 50 s: what would end before the freeze may begin.
+    world.now = at(1050);
+    assert!(world.ask("p1", way.booking).is_ok());
+    world.now = at(1050) + Duration::from_millis(1);
+    assert_eq!(code(world.ask("p1", way.booking)), Code::Frozen);
+    world.now = at(1600);
     assert_eq!(code(world.ask("p1", way.booking)), Code::Frozen);
     world.say(&["max"], Freeze::Lifted { freeze, reason: reason() }).unwrap();
     assert!(world.ask("p1", way.booking).is_ok());

@@ -11,6 +11,7 @@ pub mod release;
 pub mod watch;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ use self::process::Process;
 use self::watch::Watch;
 
 /// The longest that anything here takes on a machine that is very busy with other things.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often something that is never logged is asked for again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
@@ -81,10 +82,10 @@ impl Stage {
         let directory = &self.desk.directory;
         let text = format!(
             "listen = {listen:?}\ndata-directory = {:?}\nkey = {:?}\npolicy = {:?}\nport-file = {:?}\n",
-            self.data(),
-            self.desk.key("log"),
-            self.desk.policy(),
-            directory.join("port"),
+            path(&self.data()),
+            path(&self.desk.key("log")),
+            path(&self.desk.policy()),
+            path(&directory.join("port")),
         );
         std::fs::write(self.configuration(), text).context("write coordinator.toml")
     }
@@ -159,10 +160,10 @@ impl Stage {
     pub fn logs(&self) -> String {
         let mut text = String::new();
         if let Some(coordinator) = &self.coordinator {
-            text.push_str(&format!("--- coordinator\n{}\n", coordinator.tail()));
+            let _ = writeln!(text, "--- coordinator\n{}", coordinator.tail());
         }
         for (name, host) in &self.hosts {
-            text.push_str(&format!("--- {name}\n{}\n", host.tail()));
+            let _ = writeln!(text, "--- {name}\n{}", host.tail());
         }
         text
     }
@@ -226,11 +227,9 @@ impl Stage {
         let order: Digest = order.parse()?;
         let name = host.parse::<cutover_shared::name::Name>()?;
         self.until(&format!("{host} has refused order {} as {code}", order.short()), |state| {
-            outcomes(state, &order).into_iter().find_map(|it| match it.event {
-                Event::Refused { code: found, .. } if it.host == name && found == code => {
-                    Some(found)
-                }
-                _ => None,
+            outcomes(state, &order).into_iter().find_map(|it| {
+                let Event::Refused { code: found, .. } = it.event else { return None };
+                (it.host == name && found == code).then_some(found)
             })
         })
         .await

@@ -73,8 +73,8 @@ const SERVER: &str = r##"#!/usr/bin/perl
 use strict;
 use warnings;
 use IO::Socket::INET;
-use FindBin;
-open(my $file, '<', "$FindBin::Bin/VERSION") or die "VERSION: $!";
+my ($directory) = $0 =~ m{^(.*)/};
+open(my $file, '<', "$directory/VERSION") or die "VERSION: $!";
 chomp(my $version = <$file>);
 my $listener = IO::Socket::INET->new(LocalAddr => $ARGV[0], Listen => 16, ReuseAddr => 1) or die "listen: $@";
 $| = 1;
@@ -128,7 +128,8 @@ fn install_and_deploy(lab: &Lab, hosts: &[Host]) -> anyhow::Result<()> {
     let marks = [agents[0].mark()?, agents[1].mark()?];
     desk.roll_out("R-1", "1.0", &payload("1.0\n"), "1s")?;
     for (host, mark) in agents.iter().zip(&marks) {
-        host.await_journal(mark, "cutover-applier", "Committed")?;
+        let end = host.await_journal(mark, "cutover-applier", "ended application=web")?;
+        assert!(end.contains("what=Committed"), "{end}");
         assert_eq!(host.run(ASK)?, "web 1.0\n");
     }
 
@@ -137,7 +138,8 @@ fn install_and_deploy(lab: &Lab, hosts: &[Host]) -> anyhow::Result<()> {
     agents[0].await_journal(&mark, "web.service", "web 1.1 serves")?;
     let mark = agents[0].mark()?;
     agents[0].run("kill -KILL $(systemctl show --property=MainPID --value cutover-applier)")?;
-    agents[0].await_journal(&mark, "cutover-applier", "Returned")?;
+    let end = agents[0].await_journal(&mark, "cutover-applier", "ended application=web")?;
+    assert!(end.contains("what=Returned"), "{end}");
     for host in agents {
         assert_eq!(host.run(ASK)?, "web 1.0\n", "{}", host.name());
     }

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 use cutover_shared::digest::Digest;
+use cutover_tests::harness::host::Host;
 use cutover_tests::harness::people::path;
 use cutover_tests::harness::release::{self, Made};
 use cutover_tests::harness::{Booked, Stage};
@@ -15,7 +16,11 @@ use crate::story::{Cast, STAGING, WAVES};
 use crate::table::Table;
 
 /// Attacks `stage` in every way that the table names.
-pub async fn attack(stage: &mut Stage, table: &mut Table, cast: &Cast) -> anyhow::Result<()> {
+pub(crate) async fn attack(
+    stage: &mut Stage,
+    table: &mut Table,
+    cast: &Cast,
+) -> anyhow::Result<()> {
     flipped_byte(stage, table).await?;
     table.chapter("1.3 is approved and proven on staging; its canary is inhibited by its host");
     let release = stage.approved(&release::build(&stage.desk, "1.3", &Made::default())?)?;
@@ -60,7 +65,7 @@ pub async fn attack(stage: &mut Stage, table: &mut Table, cast: &Cast) -> anyhow
     table.row("a vote by the submitter, on the host", "duties-not-separate", observed);
     let pages: Vec<_> = ["prd-1", "prd-2", "prd-3"]
         .iter()
-        .filter_map(|host| stage.hosts.get(*host).and_then(|host| host.page()))
+        .filter_map(|host| stage.hosts.get(*host).and_then(Host::page))
         .collect();
     table.row("after all that production serves", "1.1.1 1.1 1.1", pages.join(" "));
     Ok(())

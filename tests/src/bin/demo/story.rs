@@ -6,30 +6,30 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cutover_shared::statement::Event;
-use cutover_tests::harness::host::page;
+use cutover_tests::harness::host::{Host, page};
 use cutover_tests::harness::release::{self, Made};
 use cutover_tests::harness::{Booked, Stage, text};
 
 use crate::table::Table;
 
 /// The staging hosts.
-pub const STAGING: [&str; 2] = ["stg-1", "stg-2"];
+pub(crate) const STAGING: [&str; 2] = ["stg-1", "stg-2"];
 /// The production hosts; the first is the canary.
-pub const PRODUCTION: [&str; 3] = ["prd-1", "prd-2", "prd-3"];
+pub(crate) const PRODUCTION: [&str; 3] = ["prd-1", "prd-2", "prd-3"];
 /// The waves of production.
-pub const WAVES: [&str; 4] = ["--wave", "canary=prd-1", "--wave", "rest=prd-2,prd-3"];
+pub(crate) const WAVES: [&str; 4] = ["--wave", "canary=prd-1", "--wave", "rest=prd-2,prd-3"];
 
 /// What the attacks need of the story.
 #[derive(Debug)]
-pub struct Cast {
+pub(crate) struct Cast {
     /// The booking of the first emergency iteration, for the canary only.
-    pub first_iteration: Booked,
+    pub(crate) first_iteration: Booked,
     /// The rollback that was carried out.
-    pub rollback: String,
+    pub(crate) rollback: String,
 }
 
 /// Tells the story on `stage`.
-pub async fn tell(stage: &mut Stage, table: &mut Table) -> anyhow::Result<Cast> {
+pub(crate) async fn tell(stage: &mut Stage, table: &mut Table) -> anyhow::Result<Cast> {
     table.chapter("five hosts enrol themselves, each with a grant that an operator signed");
     for (hosts, environment) in [(&STAGING[..], "staging"), (&PRODUCTION[..], "production")] {
         for host in hosts {
@@ -46,11 +46,7 @@ pub async fn tell(stage: &mut Stage, table: &mut Table) -> anyhow::Result<Cast> 
 
 fn pages(stage: &Stage, hosts: &[&str]) -> String {
     let page = |host: &&str| {
-        stage
-            .hosts
-            .get(*host)
-            .and_then(|host| host.page())
-            .unwrap_or_else(|| "no answer".to_owned())
+        stage.hosts.get(*host).and_then(Host::page).unwrap_or_else(|| "no answer".to_owned())
     };
     hosts.iter().map(page).collect::<Vec<_>>().join(" ")
 }
@@ -146,15 +142,14 @@ async fn third(stage: &mut Stage, table: &mut Table) -> anyhow::Result<()> {
         .collect();
     let booked = stage.open_window(&release, "production", &WAVES)?;
     let outcome = stage.outcome("prd-1", &booked.booking).await?;
-    let (event, reading) = match &outcome.event {
-        Event::Returned { step, .. } => (
-            format!("returned from {step}"),
-            outcome.readings.iter().find(|it| !it.healthy).map(|it| it.check.clone()),
-        ),
-        other => (other.name().to_owned(), None),
+    let event = if let Event::Returned { step, .. } = &outcome.event {
+        format!("returned from {step}")
+    } else {
+        outcome.event.name().to_owned()
     };
+    let decided = outcome.readings.iter().find(|it| !it.healthy).map(|it| it.check.clone());
     table.row("the canary, by its own signature", "returned from checking", event);
-    table.row("the check that decided", "page", reading.unwrap_or_default());
+    table.row("the check that decided", "page", decided.unwrap_or_default());
     table.row("the canary serves again", "1.1", pages(stage, &["prd-1"]));
     let halted = stage
         .status_until(&release, "that the rollout is halted", |status| {

@@ -5,31 +5,31 @@ use std::time::Instant;
 
 /// What was expected and what was observed.
 #[derive(Debug)]
-pub struct Table {
+pub(crate) struct Table {
     began: Instant,
     rows: Vec<(String, String, String)>,
 }
 
 impl Table {
     /// Nothing yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { began: Instant::now(), rows: Vec::new() }
     }
 
     /// A line for people.
     #[expect(clippy::unused_self, reason = "the table is the one that speaks")]
-    pub fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         // Nobody listening is no reason to stop.
         let _ = writeln!(std::io::stdout(), "{text}");
     }
 
     /// A new part of the story.
-    pub fn chapter(&self, text: &str) {
+    pub(crate) fn chapter(&self, text: &str) {
         self.say(&format!("[{:>5.1} s] {text}", self.began.elapsed().as_secs_f64()));
     }
 
     /// An observation, compared.
-    pub fn row(&mut self, what: &str, expected: &str, observed: impl Into<String>) {
+    pub(crate) fn row(&mut self, what: &str, expected: &str, observed: impl Into<String>) {
         let observed = observed.into();
         let sign = if observed == expected { "  ok " } else { "  NOT AS EXPECTED " };
         self.say(&format!("         {sign} {what}: {observed}"));
@@ -37,13 +37,13 @@ impl Table {
     }
 
     /// Whether every observation was as expected, and there were some.
-    pub fn all_as_expected(&self) -> bool {
+    pub(crate) fn all_as_expected(&self) -> bool {
         !self.rows.is_empty()
             && self.rows.iter().all(|(_, expected, observed)| expected == observed)
     }
 
     /// All of it.
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         let width = |column: &dyn Fn(&(String, String, String)) -> usize| {
             self.rows.iter().map(column).max().unwrap_or(0)
         };
