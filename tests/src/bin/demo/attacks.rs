@@ -10,7 +10,7 @@ use cutover_shared::digest::Digest;
 use cutover_tests::harness::host::Host;
 use cutover_tests::harness::people::path;
 use cutover_tests::harness::release::{self, Made};
-use cutover_tests::harness::{Booked, Stage};
+use cutover_tests::harness::{Booked, Stage, status};
 
 use crate::story::{Cast, STAGING, WAVES};
 use crate::table::Table;
@@ -35,7 +35,7 @@ pub(crate) async fn attack(
     let now = window(stage, &release, &["--start", "now", "--for", "30m"])?;
     let reason = stage
         .status_until(&release, "that the host inhibits it", |status| {
-            status.to_string().contains("a backup runs").then_some("inhibited")
+            status::text(status::host(status, "production", "prd-1")?, "/refused/code")
         })
         .await?;
     table.row("why the canary does nothing", "inhibited", reason);

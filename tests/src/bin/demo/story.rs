@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use cutover_shared::statement::Event;
 use cutover_tests::harness::host::{Host, page};
 use cutover_tests::harness::release::{self, Made};
-use cutover_tests::harness::{Booked, Stage, text};
+use cutover_tests::harness::{Booked, Stage, status, text};
 
 use crate::table::Table;
 
@@ -78,8 +78,7 @@ async fn second(stage: &mut Stage, table: &mut Table) -> anyhow::Result<()> {
     stage.desk.run("max", &["window", "release", &booked.booking])?;
     let reason = stage
         .status_until(&release, "a reason why the canary waits", |status| {
-            let text = status.to_string();
-            ["window-not-open"].into_iter().find(|code| text.contains(code))
+            status::text(status::host(status, "production", "prd-1")?, "/code")
         })
         .await?;
     table.row("before the window the canary waits for", "window-not-open", reason);
@@ -153,7 +152,7 @@ async fn third(stage: &mut Stage, table: &mut Table) -> anyhow::Result<()> {
     table.row("the canary serves again", "1.1", pages(stage, &["prd-1"]));
     let halted = stage
         .status_until(&release, "that the rollout is halted", |status| {
-            status.to_string().contains("halted").then_some("halted")
+            status::booking(status, "production")?.get("halted").map(|_| "halted")
         })
         .await?;
     table.row("the rollout", "halted", halted);

@@ -1,0 +1,293 @@
+//! The payload of each predicate, version 1.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use cutover_shared::digest::Digest;
+use cutover_shared::dsse::Envelope;
+use cutover_shared::key::{PublicKey, SecretKey};
+use cutover_shared::log::TreeHead;
+use cutover_shared::name::Name;
+use cutover_shared::policy::{
+    Clock, Duties, Freshness, KeyEntry, KeyStatus, LogKey, PolicyDocument, Proof, Role, Rule, Scope,
+};
+use cutover_shared::statement::{
+    Assessment, Booking, Cancel, ChangeType, Clearance, Delivery, Derivation, Emergency, Enrolment, Event,
+    Freeze, Grant, Hold, HostChange, HostTurn, Iteration, IterationApproval, Judgement, OnHalt, Outcome,
+    Phase, PlannedHost, Reading, Release, Remark, Resume, Review, Rollback, RolloutPlan, Says, Statement,
+    Verdict, Vote, Wave, WindowRelease,
+};
+use cutover_shared::time::Time;
+use cutover_shared::window::Window;
+
+fn digest(text: &str) -> Digest {
+    Digest::of(text.as_bytes())
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn names(text: &str) -> BTreeSet<Name> {
+    BTreeSet::from([name(text)])
+}
+
+fn key(seed: u8) -> PublicKey {
+    SecretKey::from_seed([seed; 32]).public()
+}
+
+fn at(text: &str) -> Time {
+    text.parse().unwrap()
+}
+
+fn start() -> Time {
+    at("2026-03-08T06:30:00Z")
+}
+
+fn end() -> Time {
+    at("2026-03-08T08:30:00Z")
+}
+
+fn labels() -> BTreeMap<Name, String> {
+    BTreeMap::from([(name("rack"), "7".to_owned())])
+}
+
+fn policy() -> PolicyDocument {
+    let scope = Scope::Only(names("web"));
+    PolicyDocument {
+        version: 1,
+        expires: end(),
+        root_threshold: 1,
+        predicates: BTreeSet::from(["vote".to_owned()]),
+        log: LogKey { origin: "cutover.example.org/log".to_owned(), key: key(1) },
+        freshness: Freshness {
+            clearance: Duration::from_mins(1),
+            clock_offset: Duration::from_secs(2),
+            clock: Clock::Synchronised,
+        },
+        keys: vec![KeyEntry {
+            owner: name("alice"),
+            email: "alice@example.org".to_owned(),
+            key: key(2),
+            roles: BTreeSet::from([Role::Root, Role::ChangeManager]),
+            applications: scope,
+            environments: Scope::All,
+            status: KeyStatus::Rotated { since: 2 },
+        }],
+        rules: vec![Rule {
+            environment: name("production"),
+            change: ChangeType::Normal,
+            reviews: 1,
+            assessments: 1,
+            votes: 2,
+            delivery: true,
+            after: vec![Proof { environment: name("staging"), hosts: 2 }],
+            longest_window: Duration::from_hours(8),
+            duties: Duties::Separate,
+        }],
+    }
+}
+
+fn hosts() -> Vec<Says> {
+    let enrolment = Enrolment {
+        host: name("web-1"),
+        environment: name("production"),
+        labels: labels(),
+        applications: names("web"),
+        host_key: key(3),
+        transport_key: key(4),
+        replaces: Some(key(5).id()),
+        grant: Some(digest("grant")),
+    };
+    let outcome = |event| {
+        Says::from(Outcome {
+            host: name("web-1"),
+            host_key: key(3).id(),
+            application: name("web"),
+            generation: 4,
+            order: digest("booking"),
+            release: digest("release"),
+            package: digest("package"),
+            event,
+            running: Some(digest("running")),
+            started: start(),
+            ended: end(),
+            readings: vec![Reading {
+                check: "page".to_owned(),
+                time: start(),
+                healthy: false,
+                detail: "500".to_owned(),
+            }],
+            clearances: vec!["e30=".to_owned()],
+        })
+    };
+    let (step, reason) = ("checking".to_owned(), "unhealthy".to_owned());
+    vec![
+        HostChange::Enrolled(Box::new(enrolment)).into(),
+        HostChange::Retired {
+            host: name("web-1"),
+            host_key: key(3).id(),
+            reason: "old".to_owned(),
+        }
+        .into(),
+        Grant {
+            grant_key: key(6),
+            environment: name("staging"),
+            labels: labels(),
+            applications: names("web"),
+            count: 3,
+        }
+        .into(),
+        outcome(Event::Committed),
+        outcome(Event::Returned { step: step.clone(), reason: reason.clone() }),
+        outcome(Event::RolledBack),
+        outcome(Event::Refused { code: "held".to_owned(), detail: reason.clone() }),
+        outcome(Event::Stuck { step, reason }),
+        outcome(Event::Drifted {
+            path: "payload/a".to_owned(),
+            expected: digest("a"),
+            found: Some(digest("b")),
+        }),
+    ]
+}
+
+fn decisions() -> Vec<Says> {
+    let (release, package) = (digest("release"), digest("package"));
+    let reason = || "because".to_owned();
+    let environments = || names("production");
+    let items = vec![Remark { item: "NOTES.md".to_owned(), remark: "empty".to_owned() }];
+    vec![
+        Release {
+            application: name("web"),
+            version: "1.0".to_owned(),
+            package,
+            change: ChangeType::Emergency,
+            environments: environments(),
+            summary: "a change".to_owned(),
+            apply_budget: Duration::from_secs(90),
+            rollback_reserve: Duration::from_mins(1),
+            irreversible: false,
+            requested_start: Some(start()),
+            iteration: Some(Iteration {
+                grounds: digest("grounds"),
+                number: 2,
+                previous: Some(digest("previous")),
+            }),
+            supersedes: Some(digest("earlier")),
+        }
+        .into(),
+        Emergency::Opened {
+            policy: digest("policy"),
+            incident: "INC-7".to_owned(),
+            application: name("web"),
+            environments: environments(),
+            reason: reason(),
+        }
+        .into(),
+        Emergency::Approved(IterationApproval { grounds: digest("grounds"), release, number: 2 }).into(),
+        Review { release, environments: environments(), verdict: Verdict::Complete }.into(),
+        Review { release, environments: environments(), verdict: Verdict::Returned { items } }.into(),
+        Review { release, environments: environments(), verdict: Verdict::Denied { reason: reason() } }
+            .into(),
+        Assessment {
+            release,
+            package,
+            environments: environments(),
+            judgement: Judgement::Denied { reason: reason() },
+        }
+        .into(),
+        Vote {
+            release,
+            environments: environments(),
+            judgement: Judgement::Accepted { reason: reason() },
+        }
+        .into(),
+        Delivery { release, package, location: "shelf 1".to_owned() }.into(),
+        Hold { release, reason: reason(), finish: true }.into(),
+        Resume { hold: digest("hold"), reason: reason() }.into(),
+        Cancel { release, booking: Some(digest("booking")), reason: reason() }.into(),
+        Freeze::Declared {
+            policy: digest("policy"),
+            environments: environments(),
+            applications: names("web"),
+            start: start(),
+            end: end(),
+            reason: reason(),
+        }
+        .into(),
+        Freeze::Lifted { freeze: digest("freeze"), reason: reason() }.into(),
+    ]
+}
+
+fn orders() -> Vec<Says> {
+    let (release, package) = (digest("release"), digest("package"));
+    let host = || PlannedHost { host: name("web-1"), host_key: key(3).id() };
+    let head = || TreeHead { size: 9, root: digest("root") };
+    vec![
+        Booking {
+            release,
+            package,
+            application: name("web"),
+            environment: name("production"),
+            window: Window { start: start(), end: end() },
+            derivation: Some(Derivation {
+                start: "2026-03-08T01:30".to_owned(),
+                end: "2h".to_owned(),
+                zone: "America/New_York".to_owned(),
+                tzdb: "2026a".to_owned(),
+            }),
+            plan: RolloutPlan {
+                waves: vec![Wave { name: name("canary"), hosts: vec![host()] }],
+                at_once: 1,
+                healthy_for: Duration::from_secs(10),
+                halt_after: 1,
+                on_halt: OnHalt::Pause,
+            },
+        }
+        .into(),
+        WindowRelease { booking: digest("booking"), release, package, checkpoint: head() }.into(),
+        Rollback {
+            application: name("web"),
+            environment: name("production"),
+            hosts: vec![HostTurn { host: name("web-1"), host_key: key(3).id(), generation: 4 }],
+            from: package,
+            to: digest("older"),
+            reason: "slow".to_owned(),
+        }
+        .into(),
+        Clearance {
+            host: name("web-1"),
+            host_key: key(3).id(),
+            nonce: digest("nonce"),
+            order: digest("booking"),
+            phase: Phase::Activate,
+            checkpoint: head(),
+            policy_version: 1,
+            policy: digest("policy"),
+            time: start(),
+        }
+        .into(),
+    ]
+}
+
+#[test]
+fn payloads_of_every_predicate() {
+    let all = [Says::from(policy())].into_iter().chain(hosts()).chain(decisions()).chain(orders());
+    let speaker = SecretKey::from_seed([9; 32]);
+    let mut seen = BTreeSet::new();
+    let lines: Vec<_> = all
+        .map(|says| {
+            let predicate = says.predicate();
+            seen.insert(predicate);
+            let statement = Statement::new(start(), says).until(end());
+            let envelope = statement.signed_by([&speaker]);
+            let payload = String::from_utf8(envelope.payload().to_vec()).unwrap();
+            let read = Statement::read(&Envelope::parse(&envelope.to_bytes()).unwrap()).unwrap();
+            assert_eq!(read.says, statement.says, "it reads back");
+            (predicate.to_string(), payload)
+        })
+        .collect();
+    let known: BTreeSet<_> = cutover_shared::statement::Predicate::ALL.iter().copied().collect();
+    assert_eq!(seen, known, "a predicate without a golden payload");
+    crate::compare("statements.txt", &lines);
+}
