@@ -11,13 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::case::{Case, Verified};
 use crate::digest::Digest;
+use crate::dsse::Envelope;
 use crate::fold::State;
 use crate::key::KeyId;
 use crate::log::checkpoint::{self, Checkpoint};
 use crate::log::{TreeHead, leaf_hash, verify_consistency, verify_inclusion};
 use crate::policy::TrustPolicy;
 use crate::refusal::{Code, Refusal};
-use crate::statement::Outcome;
+use crate::statement::{Event, Outcome, Says, Statement};
 
 /// Most entries in one order's evidence: every statement about a release with a full board, and an
 /// enrolment and an outcome of each of a thousand hosts before this one.
@@ -55,8 +56,6 @@ pub struct Trust {
     pub policy: TrustPolicy,
     /// The envelope of that policy.
     pub policy_envelope: Vec<u8>,
-    /// Places in the log of the policy versions that it has seen.
-    pub versions: BTreeMap<u64, u64>,
     /// The newest head that it has seen.
     pub head: TreeHead,
 }
@@ -89,7 +88,6 @@ impl Opened {
                 .as_ref()
                 .unwrap_or(&trust.policy_envelope)
                 .clone(),
-            versions: self.state.policy_indexes().clone(),
             head: self.checkpoint.head.clone(),
         }
     }
@@ -111,14 +109,16 @@ pub fn open(evidence: &Evidence, order: &Digest, trust: &Trust) -> Result<Opened
             "the evidence's entries do not rise, or are too many",
         ));
     }
-    let mut state = State::trusting(trust.policy.clone(), trust.versions.clone());
+    let mut state = State::trusting(trust.policy.clone());
     let mut policy_envelope = None;
     for entry in &evidence.entries {
         let before = state.policy().map(TrustPolicy::id);
         // A refused entry changes nothing; the rules then miss it and say so. But one that is offered as
         // a policy must be the next one.
         match state.apply(entry.index, &entry.envelope) {
-            Err(refusal) if is_chain_fault(refusal.code) => return Err(refusal),
+            Err(refusal) if is_chain_fault(refusal.code) && !is_known(&state, entry) => {
+                return Err(refusal);
+            }
             Err(_) | Ok(_) => {}
         }
         if state.policy().map(TrustPolicy::id) != before {
@@ -140,6 +140,33 @@ pub fn open(evidence: &Evidence, order: &Digest, trust: &Trust) -> Result<Opened
         })?;
     }
     Ok(Opened { state, checkpoint, policy_envelope })
+}
+
+/// A policy version that the host has passed already: the coordinator did not know that yet.
+fn is_known(state: &State, entry: &ProvenEntry) -> bool {
+    let statement = Envelope::parse(&entry.envelope).ok();
+    let statement = statement.and_then(|envelope| Statement::read(&envelope).ok());
+    let current = state.policy().map_or(0, |policy| policy.document().version);
+    statement.is_some_and(|it| match it.says {
+        Says::TrustPolicy(document) => document.version <= current,
+        Says::Host(_)
+        | Says::Grant(_)
+        | Says::Release(_)
+        | Says::Emergency(_)
+        | Says::Review(_)
+        | Says::Assessment(_)
+        | Says::Vote(_)
+        | Says::Booking(_)
+        | Says::Freeze(_)
+        | Says::Delivery(_)
+        | Says::WindowRelease(_)
+        | Says::Hold(_)
+        | Says::Resume(_)
+        | Says::Cancel(_)
+        | Says::Rollback(_)
+        | Says::Outcome(_)
+        | Says::Clearance(_) => false,
+    })
 }
 
 fn is_chain_fault(code: Code) -> bool {
@@ -182,22 +209,12 @@ pub fn select(state: &State, order: &Digest, host: &KeyId, policy_version: u64) 
         indexes.extend(
             state.freezes_over(&says.application, &says.environment, window).map(Verified::index),
         );
-        // Outcomes on which the wave and environment rules stand, with who made them, and the returns that
-        // take such a proof away.
-        let package = case.release.says().package;
-        let returned = |it: &&Verified<Outcome>| it.says().package == package;
-        for rollback in state.rollbacks() {
-            for outcome in rollback.outcomes.iter().filter(returned) {
-                indexes.extend([rollback.rollback.index(), outcome.index()]);
-                add_host(state, &outcome.says().host_key, &mut indexes);
-            }
-        }
-        for outcome in case.outcomes() {
+        for outcome in deciding(state, case) {
             indexes.insert(outcome.index());
             add_host(state, &outcome.says().host_key, &mut indexes);
-            if let Some((_, other)) = state.booking(&outcome.says().order) {
-                indexes.insert(other.booking.index());
-            }
+            let order = &outcome.says().order;
+            indexes.extend(state.booking(order).map(|(_, other)| other.booking.index()));
+            indexes.extend(state.rollback(order).map(|other| other.rollback.index()));
         }
     }
     if let Some(case) = state.rollback(order) {
@@ -211,6 +228,31 @@ pub fn select(state: &State, order: &Digest, host: &KeyId, policy_version: u64) 
         }
     }
     indexes
+}
+
+/// The outcomes on which the wave and environment rules stand: the last that each host said of an order
+/// with this package, and the last return of the package by anyone.
+fn deciding<'a>(state: &'a State, case: &'a Case) -> Vec<&'a Verified<Outcome>> {
+    let package = case.release.says().package;
+    let returns = state.rollbacks().flat_map(|rollback| &rollback.outcomes);
+    let mut last: BTreeMap<(KeyId, Digest), &Verified<Outcome>> = BTreeMap::new();
+    let mut returned: Option<&Verified<Outcome>> = None;
+    for outcome in case.outcomes().chain(returns).filter(|it| it.says().package == package) {
+        match outcome.says().event {
+            Event::Refused { .. } | Event::Drifted { .. } => continue,
+            Event::Committed => {}
+            Event::Returned { .. } | Event::RolledBack | Event::Stuck { .. } => {
+                if returned.is_none_or(|known| known.index() < outcome.index()) {
+                    returned = Some(outcome);
+                }
+            }
+        }
+        let place = last.entry((outcome.says().host_key, outcome.says().order)).or_insert(outcome);
+        if place.index() < outcome.index() {
+            *place = outcome;
+        }
+    }
+    last.into_values().chain(returned).collect()
 }
 
 fn add_host(state: &State, host: &KeyId, indexes: &mut BTreeSet<u64>) {
@@ -229,7 +271,9 @@ fn add_host(state: &State, host: &KeyId, indexes: &mut BTreeSet<u64>) {
 }
 
 fn add_case(state: &State, case: &Case, indexes: &mut BTreeSet<u64>) {
-    indexes.insert(case.release.index());
+    if !indexes.insert(case.release.index()) {
+        return;
+    }
     indexes.extend(case.reviews.iter().map(Verified::index));
     indexes.extend(case.assessments.iter().map(Verified::index));
     indexes.extend(case.votes.iter().map(Verified::index));
@@ -243,9 +287,7 @@ fn add_case(state: &State, case: &Case, indexes: &mut BTreeSet<u64>) {
     }
     if let Some(earlier) = case.release.says().supersedes.and_then(|it| state.case(&it)) {
         // The submission is only known to be good with the one whose place it takes.
-        if !indexes.contains(&earlier.release.index()) {
-            add_case(state, earlier, indexes);
-        }
+        add_case(state, earlier, indexes);
     }
     if let Some(iteration) = &case.release.says().iteration {
         indexes.extend(state.emergency(&iteration.grounds).map(Verified::index));

@@ -167,10 +167,11 @@ pub enum KeyStatus {
     /// It signs.
     #[default]
     Active,
-    /// It was rotated: what it signed counts when it was logged before policy version `since`.
+    /// It was rotated: what it signed counts when it was logged before, which the root holders say by the
+    /// size that the log had then. A place in the log that the coordinator could choose would not do.
     Rotated {
-        /// The version that retired it.
-        since: u64,
+        /// Entries below this index count.
+        logged_below: u64,
     },
     /// It was stolen: nothing that it ever signed counts.
     Compromised,
@@ -372,19 +373,14 @@ impl TrustPolicy {
         self.document.predicates.contains(predicate.name())
     }
 
-    /// The people who signed an envelope validly. `logged_before(v)` says whether the envelope was logged
-    /// before policy version `v` was, which a rotated key needs.
-    pub fn signers(
-        &self,
-        envelope: &Envelope,
-        logged_before: impl Fn(u64) -> bool,
-    ) -> Result<Vec<Signer>, Refusal> {
+    /// The people who signed an envelope validly, if it stands at `index` of the log.
+    pub fn signers(&self, envelope: &Envelope, index: u64) -> Result<Vec<Signer>, Refusal> {
         let valid = envelope
             .valid_signers(|key| self.document.entry(key).map(|entry| entry.key.clone()))
             .map_err(|error| Refusal::new(Code::SignatureInvalid, error.to_string()))?;
         let counts = |entry: &&KeyEntry| match entry.status {
             KeyStatus::Active => true,
-            KeyStatus::Rotated { since } => logged_before(since),
+            KeyStatus::Rotated { logged_below } => index < logged_below,
             KeyStatus::Compromised => false,
         };
         let entries = valid.iter().filter_map(|key| self.document.entry(key)).filter(counts);

@@ -18,19 +18,23 @@ mount -t overlay -o "lowerdir=$template,upperdir=$directory/upper,workdir=$direc
 # systemd in the host wants the unified hierarchy, whatever this machine uses: a view of our own, and a
 # group in it that is ours to remove.
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-mkdir -p "/sys/fs/cgroup/$cgroup"
-echo $$ >"/sys/fs/cgroup/$cgroup/cgroup.procs"
+group=/sys/fs/cgroup/$cgroup
+mkdir -p "$group"
 
 # systemd-nspawn's locks and sockets stay out of this machine's /run.
 mkdir -p /run/systemd
 mount -t tmpfs tmpfs /run/systemd
 
-# The extra system call and capabilities are what IPAddressDeny= takes inside.
-SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_API_VFS_WRITABLE=no \
-  systemd-nspawn --quiet --directory="$directory/root" --machine="$name" --hostname="$name" \
-  --network-namespace-path="$netns" --register=no --keep-unit --notify-ready=yes \
-  --kill-signal=SIGRTMIN+3 --resolv-conf=off --timezone=off --link-journal=no --console=pipe \
-  --system-call-filter=bpf --capability=CAP_BPF,CAP_NET_ADMIN,CAP_PERFMON "$@" --boot &
+# Only systemd-nspawn is in the group. The extra system call and capabilities are what IPAddressDeny=
+# takes inside.
+(
+  echo "$BASHPID" >"$group/cgroup.procs"
+  export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_API_VFS_WRITABLE=no
+  exec systemd-nspawn --quiet --directory="$directory/root" --machine="$name" --hostname="$name" \
+    --network-namespace-path="$netns" --register=no --keep-unit --notify-ready=yes \
+    --kill-signal=SIGRTMIN+3 --resolv-conf=off --timezone=off --link-journal=no --console=pipe \
+    --system-call-filter=bpf --capability=CAP_BPF,CAP_NET_ADMIN,CAP_PERFMON "$@" --boot
+) &
 nspawn=$!
 
 # A killed systemd-nspawn would leave the host running without it; of a killed host it takes leave.
@@ -49,6 +53,5 @@ kill -KILL "$lifeline" 2>/dev/null || true
 
 # All of the host's processes are gone with its process 1; the next boot wants the overlay to itself.
 umount "$directory/root"
-echo $$ >/sys/fs/cgroup/cgroup.procs
-find "/sys/fs/cgroup/$cgroup" -depth -type d -exec rmdir {} + || true
+find "$group" -depth -type d -exec rmdir {} +
 exit "$status"

@@ -1,5 +1,6 @@
 //! The product's own binaries, built as a user builds them, for tests that run them as processes.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -26,7 +27,7 @@ pub fn workspace() -> &'static Path {
 
 /// The directory that cargo builds in, wherever it was put.
 pub fn target_directory() -> anyhow::Result<PathBuf> {
-    let output = Command::new(env!("CARGO"))
+    let output = cargo()
         .args(["metadata", "--no-deps", "--format-version=1", "--offline"])
         .current_dir(workspace())
         .stderr(Stdio::inherit())
@@ -38,8 +39,30 @@ pub fn target_directory() -> anyhow::Result<PathBuf> {
     Ok(PathBuf::from(directory))
 }
 
-fn build() -> anyhow::Result<PathBuf> {
+/// The variables by which cargo tells this program which package it is of. A cargo that this program runs
+/// must not get them: build scripts look at some, and half of the dependencies would be built again, and
+/// once more by the next cargo that does not have them.
+pub fn variables_of_this_package() -> impl Iterator<Item = OsString> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names.filter(|name| {
+        let name = name.to_string_lossy();
+        ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+    })
+}
+
+/// Cargo, as a user calls it.
+fn cargo() -> Command {
     let mut command = Command::new(env!("CARGO"));
+    for name in variables_of_this_package() {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn build() -> anyhow::Result<PathBuf> {
+    let mut command = cargo();
     command.args(["build", "--quiet", "--workspace", "--bins", "--message-format=json"]);
     if !cfg!(debug_assertions) {
         command.arg("--release");

@@ -36,6 +36,7 @@ pub struct Applier {
     pub(crate) clock: Clock,
     pub(crate) ledger: Ledger,
     pub(crate) saved: Saved,
+    trust: Option<Trust>,
     pub(crate) host_key: SecretKey,
     pub(crate) deployments: BTreeMap<Name, Deployment>,
     pub(crate) link: Option<Link>,
@@ -90,10 +91,12 @@ impl Applier {
             deployments.insert(name, Deployment::new(site, machine));
         }
         let inhibitors = inhibit::reasons(&settings.inhibit_directory);
+        let trust = saved.trust.as_ref().and_then(SavedTrust::trust);
         Self {
             settings,
             clock,
             ledger,
+            trust,
             saved,
             host_key,
             deployments,
@@ -166,6 +169,7 @@ impl Applier {
             }
             Event::Exited { application, running } => self.exited(&application, running),
             Event::Restart { application } => self.restart(&application),
+            Event::Restarted { application, running } => self.restarted(&application, running),
             Event::Looked => self.look(),
         }
     }
@@ -243,8 +247,14 @@ impl Applier {
     }
 
     /// What the host trusts; none before it has joined.
-    pub(crate) fn trust(&self) -> Option<Trust> {
-        self.saved.trust.as_ref().and_then(SavedTrust::trust)
+    pub(crate) fn trust(&self) -> Option<&Trust> {
+        self.trust.as_ref()
+    }
+
+    /// Takes over what is to be trusted from now on; the caller saves.
+    pub(crate) fn set_trust(&mut self, trust: Trust) {
+        self.saved.trust = Some(SavedTrust::of(&trust));
+        self.trust = Some(trust);
     }
 
     /// Size of the newest head known.

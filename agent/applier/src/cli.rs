@@ -28,6 +28,8 @@ use crate::{inhibit, link};
 
 /// Events that may wait for the loop; senders wait when it is full.
 const WAITING_EVENTS: usize = 256;
+/// The host key's file in the state directory.
+const HOST_KEY: &str = "host-key.pem";
 /// Wishes for bytes that may wait.
 const WAITING_WISHES: usize = 64;
 
@@ -120,8 +122,21 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let clock = Clock::start();
     private_directory(&settings.state_directory)?;
     private_directory(&membership::inbox(&settings))?;
+    let (mut ledger, body) = Ledger::open(&settings.state_directory.join("ledger"))?;
+    if ledger.origin() == Origin::New {
+        let key = settings.state_directory.join(HOST_KEY);
+        if key.exists() {
+            bail!(
+                "the ledger is gone and {} is there: without the ledger old orders could be replayed. \
+                 Restore it, or retire this host, remove {} and join anew",
+                key.display(),
+                settings.state_directory.display()
+            );
+        }
+        // The ledger is there before the key is: so that one without the other means what is said above.
+        ledger.save(&Saved::default().encode()?)?;
+    }
     let host_key = host_key(&settings.state_directory)?;
-    let (ledger, body) = Ledger::open(&settings.state_directory.join("ledger"))?;
     if let Origin::Previous(damage) = ledger.origin() {
         tracing::error!(
             ?damage,
@@ -187,7 +202,10 @@ fn sites(settings: &Settings, clock: Clock) -> anyhow::Result<BTreeMap<Name, Sit
             probe_account: probe_account.clone(),
             probe: settings.probe.clone(),
             clock,
+            gate: Arc::default(),
+            manifests: Arc::default(),
         };
+        site.end_orphans();
         sites.insert(name.clone(), site);
     }
     Ok(sites)
@@ -209,7 +227,7 @@ fn private_directory(path: &Path) -> anyhow::Result<()> {
 
 /// The host key, made at the first start.
 fn host_key(directory: &Path) -> anyhow::Result<SecretKey> {
-    let path = directory.join("host-key.pem");
+    let path = directory.join(HOST_KEY);
     match std::fs::read_to_string(&path) {
         Ok(pem) => Ok(SecretKey::from_pem(&pem, None)?),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

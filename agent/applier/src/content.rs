@@ -16,7 +16,7 @@ use cutover_shared::package::manifest::{MANIFEST, Manifest};
 use cutover_shared::package::map::{MAX_MAP, PackMap, Piece};
 use cutover_shared::protocol::Part;
 
-use crate::fetch::Fetcher;
+use crate::fetch::{Fetcher, refused};
 use crate::slot::{Assembly, Slots};
 
 /// Most bytes asked for in one range: enough to keep a connection busy, little enough to ask again.
@@ -58,7 +58,7 @@ pub async fn read(package: Digest, fetcher: &Fetcher) -> Result<Package, Failure
         let mut stream = fetcher.stream(Part::Pack, piece.offset, u64::from(piece.stored)).await;
         let mut stored = Vec::new();
         while let Some(bytes) = stream.recv().await {
-            stored.extend_from_slice(&bytes.map_err(|refusal| refusal.to_string())?);
+            stored.extend_from_slice(&bytes.map_err(|refusal| refused(&refusal))?);
         }
         text.extend_from_slice(&inflate(&stored, chunk).map_err(mismatch)?);
     }
@@ -111,7 +111,7 @@ pub async fn fill(
         let mut buffer = Vec::new();
         let mut pieces = range.pieces.into_iter().peekable();
         while let Some(bytes) = stream.recv().await {
-            buffer.extend_from_slice(&bytes.map_err(|refusal| refusal.to_string())?);
+            buffer.extend_from_slice(&bytes.map_err(|refusal| refused(&refusal))?);
             let mut used = 0;
             while let Some((piece, _)) = pieces.peek()
                 && buffer.len() - used >= piece.stored as usize

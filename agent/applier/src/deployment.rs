@@ -1,6 +1,6 @@
 //! One application on this host: its machine, what surrounds an order in hand, and its workers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cutover_machine::{EffectId, Machine, Phase as MachinePhase, State};
@@ -50,6 +50,8 @@ pub struct Deployment {
 pub struct Hand {
     /// The `booking` or `rollback` statement.
     pub order: Digest,
+    /// The entries of the log that it came with.
+    pub indexes: BTreeSet<u64>,
     /// The evidence, opened.
     pub opened: Opened,
     /// The authorised order, with its newest clearance.
@@ -73,6 +75,8 @@ pub struct Asking {
     pub phase: Phase,
     /// When it was sent, on the monotonic clock.
     pub sent: Duration,
+    /// Size of the head that was known then.
+    pub known: u64,
     /// The machine's effect that waits for it; none while the package has not been read.
     pub effect: Option<EffectId>,
 }

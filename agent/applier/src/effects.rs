@@ -217,7 +217,9 @@ impl Applier {
             && let Some(order) = saved.order.clone()
         {
             saved.spend(order.order, order.end, accepted);
-            saved.last_iteration = order.iteration.or(saved.last_iteration);
+            if let Some(iteration) = order.iteration {
+                saved.begin_iteration(iteration);
+            }
         }
         if let Some(ended) = ended {
             note_end(saved, ended, size, retain);
@@ -326,6 +328,15 @@ impl Applier {
         });
     }
 
+    /// It was started again, and is watched like the first.
+    pub(crate) fn restarted(&mut self, name: &Name, running: Running) {
+        let Some(deployment) = self.deployments.get_mut(name) else { return };
+        if deployment.working_on().is_none() {
+            deployment.watched = Some(running);
+            self.watch(name, running);
+        }
+    }
+
     /// Starts a committed application again that ended by itself.
     pub(crate) fn restart(&mut self, name: &Name) {
         let Some(deployment) = self.deployments.get(name) else { return };
@@ -338,8 +349,7 @@ impl Applier {
         tokio::spawn(async move {
             match site.start().await {
                 Answer::Started(running) => {
-                    work::watch(running).await;
-                    let _ = events.send(Event::Exited { application, running }).await;
+                    let _ = events.send(Event::Restarted { application, running }).await;
                 }
                 Answer::Done | Answer::Blocked(_) | Answer::Sample(_) => {}
                 Answer::Failed(why) => {
@@ -384,13 +394,15 @@ fn note_end(saved: &mut SavedApplication, ended: &Ended, size: u64, retain: usiz
         }
         (What::Committed, Kind::Return) => {
             if let Some(left) = before {
-                saved.take_back(left.package, size);
+                saved.take_back(left.package, size, ended.ended);
             }
             if !saved.history.is_empty() {
                 saved.history.remove(0);
             }
         }
-        (What::Returned { .. } | What::Stuck { .. }, _) => saved.take_back(ended.package, size),
+        (What::Returned { .. } | What::Stuck { .. }, _) => {
+            saved.take_back(ended.package, size, ended.ended);
+        }
         (What::Abandoned, _) => {}
     }
     saved.order = None;

@@ -57,6 +57,13 @@ pub enum Event {
         /// Of which application.
         application: Name,
     },
+    /// It was started again.
+    Restarted {
+        /// Of which application.
+        application: Name,
+        /// What runs now.
+        running: Running,
+    },
     /// The inhibitor directory or the inbox changed.
     Looked,
 }

@@ -4,6 +4,8 @@
 //! [`FromApplier::Fetch`] (again, for what is still missing, when the network half comes back), and hands
 //! the bytes on as they arrive. Nothing here is trusted: whoever asked verifies what came.
 
+use std::time::Duration;
+
 use cutover_shared::digest::Digest;
 use cutover_shared::protocol::{FromApplier, Part};
 use cutover_shared::refusal::Refusal;
@@ -21,6 +23,16 @@ pub struct Wanted {
     length: u64,
     received: u64,
     reply: mpsc::Sender<Result<Vec<u8>, Refusal>>,
+}
+
+/// How long a worker may take to accept bytes: a disk that stands still for longer has failed, and the
+/// loop has other things to do.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The text for a fetch that was refused. It comes from the network half, so its code is not believed.
+pub fn refused(refusal: &Refusal) -> String {
+    let facts: String = refusal.to_string().chars().take(500).collect();
+    format!("busy: the coordinator gave no bytes: {facts}")
 }
 
 /// Asks for bytes of one package.
@@ -56,7 +68,7 @@ impl Fetcher {
         let mut stream = self.stream(part, 0, 0).await;
         let mut whole = Vec::new();
         while let Some(bytes) = stream.recv().await {
-            whole.extend_from_slice(&bytes.map_err(|refusal| refusal.to_string())?);
+            whole.extend_from_slice(&bytes.map_err(|refusal| refused(&refusal))?);
             if whole.len() > limit {
                 return Err(format!("malformed: longer than {limit} bytes"));
             }
@@ -103,7 +115,8 @@ impl Desk {
         let wanted = &mut self.outstanding[place];
         wanted.received += bytes.len() as u64;
         let done = last || (wanted.length > 0 && wanted.received >= wanted.length);
-        let gone = wanted.reply.send(Ok(bytes)).await.is_err();
+        let sent = tokio::time::timeout(PATIENCE, wanted.reply.send(Ok(bytes))).await;
+        let gone = !matches!(sent, Ok(Ok(())));
         if done || gone {
             self.outstanding.swap_remove(place);
         }

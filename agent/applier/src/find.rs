@@ -12,10 +12,22 @@ use crate::process::Running;
 /// The environment variable that marks a program; its value is the application's root.
 pub const MARK: &str = "CUTOVER_ROOT";
 
+/// The environment variable that marks a hook.
+pub const HOOK_MARK: &str = "CUTOVER_HOOK_ROOT";
+
+/// The sessions of hooks of `root` that run now. When an applier starts, each is an orphan.
+pub fn hooks(root: &Path) -> Vec<Running> {
+    marked(HOOK_MARK, root)
+}
+
 /// The sessions with a marked member of `root` that run now, oldest first; each by its leader's id, which
 /// may be gone while what it started goes on.
 pub fn running(root: &Path) -> Vec<Running> {
-    let mark = format!("{MARK}={}", root.display());
+    marked(MARK, root)
+}
+
+fn marked(name: &str, root: &Path) -> Vec<Running> {
+    let mark = format!("{name}={}", root.display());
     let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
     let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let mut sessions = BTreeMap::new();

@@ -12,12 +12,12 @@ use cutover_shared::key::{PublicKey, SecretKey};
 use cutover_shared::log::{checkpoint, leaf_hash, verify_inclusion};
 use cutover_shared::policy::TrustPolicy;
 use cutover_shared::protocol::{FromApplier, Join, Receipt, ToApplier};
-use cutover_shared::statement::{Enrolment, HostChange, Outcome, Says, Statement};
+use cutover_shared::statement::{Enrolment, Event as Report, HostChange, Outcome, Says, Statement};
 
 use crate::applier::Applier;
 use crate::config::Settings;
 use crate::link::Link;
-use crate::saved::{MAX_REPORTS, SavedEnrolment, SavedTrust};
+use crate::saved::{MAX_REFUSALS, MAX_REPORTS, SavedEnrolment};
 
 /// What a join string begins with.
 pub const JOIN_PREFIX: &str = "cutover-join:";
@@ -93,17 +93,13 @@ impl Applier {
             Ok(policy) => policy,
             Err(why) => return tracing::error!(%why, "the join string's policy is refused"),
         };
-        let trust = Trust {
-            policy,
-            policy_envelope: join.policy.clone(),
-            versions: std::collections::BTreeMap::new(),
-            head: join.head.clone(),
-        };
-        self.saved.trust = Some(SavedTrust::of(&trust));
+        let trust = Trust { policy, policy_envelope: join.policy.clone(), head: join.head.clone() };
+        let policy = trust.policy.id();
+        self.set_trust(trust);
         self.saved.join = Some(join);
         self.saved.enrolment = None;
         self.save_or_warn();
-        tracing::info!(policy = %trust.policy.id(), "joined; enrolling when the network half connects");
+        tracing::info!(%policy, "joined; enrolling when the network half connects");
         if let Some(transport_key) = self.transport_key.clone() {
             self.welcome(&transport_key);
         }
@@ -152,7 +148,7 @@ impl Applier {
 
     /// Tells the network half where the coordinator is, and everything that waits for it.
     fn welcome(&mut self, transport_key: &PublicKey) {
-        let (Some(join), Some(trust)) = (self.saved.join.clone(), self.trust()) else {
+        let (Some(join), Some(trust)) = (self.saved.join.clone(), self.trust().cloned()) else {
             tracing::warn!(
                 "not joined: an operator runs `cutover-applier join` with a join string"
             );
@@ -225,11 +221,11 @@ impl Applier {
                 enrolment.map(|it| it.envelope.clone())
             });
         let Some(envelope) = envelope else { return };
-        let Some(mut trust) = self.trust() else { return };
+        let Some(mut trust) = self.trust().cloned() else { return };
         match check_receipt(&trust, &envelope, receipt, consistency) {
             Ok(head) => {
                 trust.head = head;
-                self.saved.trust = Some(SavedTrust::of(&trust));
+                self.set_trust(trust);
             }
             Err(Receipted::Older) => {
                 // The host has seen a longer log meanwhile: ask again, for a proof under that.
@@ -254,8 +250,10 @@ impl Applier {
     pub(crate) fn queue_outcome(&mut self, outcome: Outcome) {
         let statement = Statement::new(self.clock.now().wall, outcome);
         let envelope = statement.signed_by([&self.host_key]);
-        if self.saved.reports.len() >= MAX_REPORTS {
-            tracing::error!(limit = MAX_REPORTS, "too many outcomes wait to be logged");
+        let refusal = matches!(statement.says, Says::Outcome(ref it) if matches!(it.event, Report::Refused { .. }));
+        let limit = if refusal { MAX_REFUSALS } else { MAX_REPORTS };
+        if self.saved.reports.len() >= limit {
+            tracing::error!(limit, "too many outcomes wait to be logged");
             return;
         }
         self.saved.reports.push((envelope.id(), envelope.to_bytes()));

@@ -5,12 +5,14 @@
 //! can refuse, and says so: to the coordinator in the report, and, where an honest coordinator would not
 //! have offered, as a signed outcome, once for each order and code.
 
+use std::collections::BTreeSet;
+
 use cutover_machine::{
     Assignment, Decision, HealthPolicy, Hold, Hooks as MachineHooks, Kind, Rejection,
     Reversibility, Withstands,
 };
 use cutover_shared::authorise::{
-    self, ClearanceFacts, HostFacts, InstalledFacts, Order, Question, ReturnOrder,
+    self, ClearanceFacts, HostFacts, InstalledFacts, Order, Question, ReturnOrder, TakenBack,
 };
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::Envelope;
@@ -19,6 +21,7 @@ use cutover_shared::log::checkpoint;
 use cutover_shared::name::Name;
 use cutover_shared::package::health::Probe;
 use cutover_shared::package::manifest::{HookStage, Manifest};
+use cutover_shared::policy::TrustPolicy;
 use cutover_shared::protocol::{ClearanceAnswer, Directive, FromApplier};
 use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::statement::Phase;
@@ -31,8 +34,11 @@ use crate::deployment::{Asking, Hand};
 use crate::event::Event;
 use crate::fetch::Fetcher;
 use crate::outcome;
-use crate::saved::{SavedOrder, SavedTrust};
+use crate::saved::SavedOrder;
 use crate::work;
+
+/// Most characters of a refusal's facts that are kept and signed.
+const MAX_FACTS: usize = 1000;
 
 /// An order that is looked at for longer than this without getting anywhere gives way to a new offer.
 const LOOKING_TOO_LONG: std::time::Duration = std::time::Duration::from_secs(10);
@@ -47,21 +53,30 @@ impl Applier {
 
     /// Opens evidence and takes over what it teaches: newer policies, a newer head.
     fn open(&mut self, order: Digest, evidence: &Evidence) -> Result<Opened, Refusal> {
-        let Some(trust) = self.trust() else {
+        let Some(trust) = self.trust().cloned() else {
             return Err(Refusal::new(Code::SubjectUnknown, "this host has not joined"));
         };
         let opened = evidence::open(evidence, &order, &trust)?;
         let advanced = opened.advance(&trust);
         if advanced.head != trust.head || advanced.policy.id() != trust.policy.id() {
-            self.saved.trust = Some(SavedTrust::of(&advanced));
+            self.set_trust(advanced);
             self.save().map_err(|error| Refusal::new(Code::Busy, format!("ledger: {error}")))?;
         }
         Ok(opened)
     }
 
+    /// Whether this host's head is another than the one that the coordinator was told last: then its proofs
+    /// begin at the old one, and it offers again when it has heard.
+    fn moved_on(&self) -> bool {
+        self.told.as_ref().is_none_or(|told| told.known != self.known())
+    }
+
     fn offer(&mut self, order: Digest, evidence: &Evidence) {
         let opened = match self.open(order, evidence) {
             Ok(opened) => opened,
+            Err(refusal) if refusal.code == Code::CheckpointInconsistent && self.moved_on() => {
+                return tracing::debug!(%refusal, "the offer was made for a head of before");
+            }
             Err(refusal) => return self.refuse(None, order, None, &refusal),
         };
         let application = application_of(&opened, order);
@@ -95,6 +110,7 @@ impl Applier {
             deployment.refused = None;
             deployment.hand = Some(Hand {
                 order,
+                indexes: evidence.entries.iter().map(|entry| entry.index).collect(),
                 opened,
                 cleared: None,
                 clearance: None,
@@ -211,8 +227,18 @@ impl Applier {
         let finish = opened.state().booking(&order).is_some_and(|(case, _)| {
             refusal.code == Code::Held && case.standing_holds().all(|hold| hold.says().finish)
         });
-        if !stops(refusal.code) {
+        let retired = || {
+            opened.state().host(&self.host_key.public().id()).is_some_and(|it| it.retired.is_some())
+        };
+        let against = stops(refusal.code) || refusal.code == Code::WrongHost && retired();
+        if !against {
             return;
+        }
+        // A stop shows all that the order stood on, and more: leaving out a resume would be a stop, too.
+        let hand = self.deployments.get(&name).and_then(|it| it.hand.as_ref());
+        let shown: BTreeSet<u64> = evidence.entries.iter().map(|entry| entry.index).collect();
+        if hand.is_some_and(|hand| hand.order == order && !hand.indexes.is_subset(&shown)) {
+            return tracing::warn!("a stop that leaves out what the order stood on is no stop");
         }
         let Some(deployment) = self.deployments.get_mut(&name) else { return };
         if deployment.working_on() != Some(order) {
@@ -246,7 +272,7 @@ impl Applier {
         let known = self.known();
         let sent = self.clock.now().monotonic;
         if let Some(deployment) = self.deployments.get_mut(name) {
-            deployment.asking = Some(Asking { nonce, order, phase, sent, effect });
+            deployment.asking = Some(Asking { nonce, order, phase, sent, known, effect });
         }
         self.say(FromApplier::WantClearance { order, phase, nonce, known });
     }
@@ -269,6 +295,15 @@ impl Applier {
             Some((name.clone(), asking.clone()))
         };
         let Some((name, asking)) = self.deployments.iter().find_map(mine) else { return };
+        if answer.is_ok() && asking.known != self.known() {
+            // A receipt came in between and moved the head: the answer's proof begins at the old one.
+            return self.ask(&name, asking.order, asking.phase, asking.effect);
+        }
+        // What the network half says is not to be signed: it could say anything.
+        let answer = answer.map_err(|refusal| {
+            let facts: String = refusal.to_string().chars().take(MAX_FACTS).collect();
+            Refusal::new(Code::NotCleared, facts)
+        });
         let result = answer.and_then(|answer| self.check_clearance(&name, &asking, &answer));
         let about = self
             .deployments
@@ -310,18 +345,25 @@ impl Applier {
         answer: &ClearanceAnswer,
     ) -> Result<(Order, Digest), Refusal> {
         let now = self.clock.now();
-        let mut trust =
-            self.trust().ok_or(Refusal::new(Code::SubjectUnknown, "this host has not joined"))?;
+        let unjoined = || Refusal::new(Code::SubjectUnknown, "this host has not joined");
+        let mut trust = self.trust().cloned().ok_or_else(unjoined)?;
         let log = &trust.policy.document().log;
         let checkpoint = checkpoint::verify(&answer.checkpoint, &log.origin, &log.key)
             .map_err(|error| Refusal::new(Code::SignatureInvalid, error.to_string()))?;
-        evidence::extends(&trust.head, &checkpoint.head, &answer.consistency)?;
+        if checkpoint.head != trust.head {
+            evidence::extends(&trust.head, &checkpoint.head, &answer.consistency)?;
+        }
         trust.head = checkpoint.head.clone();
         let facts = self.facts(name);
         let nothing = || Refusal::new(Code::NotCleared, "the order is not in hand any longer");
         let deployment = self.deployments.get(name).ok_or_else(nothing)?;
         let hand =
             deployment.hand.as_ref().filter(|it| it.order == asking.order).ok_or_else(nothing)?;
+        let judged_by = hand.opened.state().policy().map(TrustPolicy::id);
+        if judged_by != Some(trust.policy.id()) {
+            // The policy has moved on since the evidence was opened: it is offered again, with the new one.
+            return Err(Refusal::new(Code::NotCleared, "the trust policy has changed meanwhile"));
+        }
         let question = Question {
             state: hand.opened.state(),
             host: &facts,
@@ -337,7 +379,7 @@ impl Applier {
         let order = authorise::authorise(&question, &answer.clearance, &clearance)?;
         let id = Envelope::parse(&answer.clearance).map(|envelope| envelope.id());
         let id = id.map_err(|error| Refusal::new(Code::Malformed, error.to_string()))?;
-        self.saved.trust = Some(SavedTrust::of(&trust));
+        self.set_trust(trust);
         self.saved.newest_time = self.saved.newest_time.max(Some(order.cleared().time()));
         if let Some(application) = self.saved.applications.get_mut(name) {
             application.clearances.push((id, answer.clearance.clone()));
@@ -448,8 +490,12 @@ impl Applier {
             running: saved.record.committed.map(|slot| slot.package),
             previous: saved.history.first().map(|slot| slot.package),
             spent: saved.spent.iter().map(|(order, _)| *order).collect(),
-            returned: saved.returned.iter().copied().collect(),
-            last_iteration: saved.last_iteration,
+            returned: saved
+                .returned
+                .iter()
+                .map(|(package, size, time)| (*package, TakenBack { size: *size, time: *time }))
+                .collect(),
+            iterations: saved.iterations.iter().copied().collect(),
         });
         HostFacts {
             host: self.settings.host.clone(),
@@ -471,13 +517,18 @@ impl Applier {
         about: Option<(Digest, Digest)>,
         refusal: &Refusal,
     ) {
-        tracing::warn!(order = %order.short(), code = %refusal.code, facts = %refusal.facts, "refused");
+        let facts: String = refusal.facts.chars().take(MAX_FACTS).collect();
+        let refusal = &Refusal::new(refusal.code, facts);
+        tracing::warn!(order = %order.short(), code = %refusal.code, facts = ?refusal.facts, "refused");
         let name = name.or_else(|| self.settings.applications.keys().next()).cloned();
         let Some(name) = name else { return };
         if let Some(deployment) = self.deployments.get_mut(&name) {
             deployment.refused = Some((order, refusal.clone()));
         }
-        if !self.worth_signing(refusal.code) || !self.saved.tell_once(order, refusal.code.name()) {
+        // Orders that nothing is known of can be made up without end: each code once for all of them.
+        let told_of = if about.is_some() { order } else { Digest::of(b"") };
+        if !self.worth_signing(refusal.code) || !self.saved.tell_once(told_of, refusal.code.name())
+        {
             return;
         }
         let Some(saved) = self.saved.applications.get(&name) else { return };
@@ -523,7 +574,6 @@ fn stops(code: Code) -> bool {
             | Code::Returned
             | Code::Frozen
             | Code::Superseded
-            | Code::WrongHost
     )
 }
 
@@ -595,6 +645,15 @@ fn accept(manifest: &Manifest, order: &Order, host: &Application) -> Result<(), 
             Probe::Tcp { .. } => ProbeKind::Tcp,
             Probe::Exec { .. } => ProbeKind::Exec,
         };
+        let packaged = matches!(&check.probe, Probe::Exec { command }
+            if command.first().is_some_and(|program| !program.starts_with('/')));
+        if packaged && host.hooks == Hooks::Refused {
+            let facts = format!(
+                "this host's configuration refuses the package's programs ({})",
+                check.name
+            );
+            return Err(Refusal::new(Code::Inhibited, facts));
+        }
         if !host.probes.contains(&kind) {
             let facts =
                 format!("this host's configuration refuses {kind:?} checks ({})", check.name);

@@ -14,9 +14,12 @@ use cutover_shared::protocol::Join;
 use cutover_shared::time::Time;
 use serde::{Deserialize, Serialize};
 
-/// Most reports that wait to be logged. A host makes one for each order and drift; at this many it is cut
-/// off for a very long time and new orders cannot reach it either.
-pub const MAX_REPORTS: usize = 4096;
+/// Most ends of orders that wait to be logged. A host that is cut off is offered nothing, so there are few.
+pub const MAX_REPORTS: usize = 256;
+
+/// Most refusals among the reports that wait: whoever makes a host refuse things cannot crowd out what it
+/// has to say of itself.
+pub const MAX_REFUSALS: usize = 32;
 
 /// Most refusals that are remembered as told, so that each is told once.
 const MAX_TOLD: usize = 256;
@@ -48,7 +51,6 @@ pub struct Saved {
 pub struct SavedTrust {
     policy_envelope: Vec<u8>,
     policy: Digest,
-    versions: Vec<(u64, u64)>,
     head: TreeHead,
 }
 
@@ -72,10 +74,10 @@ pub struct SavedApplication {
     pub history: Vec<Slot>,
     /// Orders that have touched the host, with the end of what they permit.
     pub spent: Vec<(Digest, Time)>,
-    /// Packages taken back, and the size of the log then.
-    pub returned: Vec<(Digest, u64)>,
-    /// The newest emergency iteration begun.
-    pub last_iteration: Option<(Digest, u32)>,
+    /// Packages taken back: the size of the log then, and when.
+    pub returned: Vec<(Digest, u64, Time)>,
+    /// The newest iteration of each emergency that was begun.
+    pub iterations: Vec<(Digest, u32)>,
     /// Envelopes of the clearances of the order in hand, by identity.
     pub clearances: Vec<(Digest, Vec<u8>)>,
     /// The order in hand as it was authorised.
@@ -106,7 +108,7 @@ impl SavedApplication {
             history: Vec::new(),
             spent: Vec::new(),
             returned: Vec::new(),
-            last_iteration: None,
+            iterations: Vec::new(),
             clearances: Vec::new(),
             order: None,
         }
@@ -119,13 +121,22 @@ impl SavedApplication {
         self.spent.push((order, end));
     }
 
+    /// Remembers that an iteration of an emergency was begun.
+    pub fn begin_iteration(&mut self, (grounds, number): (Digest, u32)) {
+        self.iterations.retain(|(other, _)| *other != grounds);
+        if self.iterations.len() >= MAX_RETURNED {
+            self.iterations.remove(0);
+        }
+        self.iterations.push((grounds, number));
+    }
+
     /// Remembers that a package was taken back when the log had `size` entries.
-    pub fn take_back(&mut self, package: Digest, size: u64) {
-        self.returned.retain(|(other, _)| *other != package);
+    pub fn take_back(&mut self, package: Digest, size: u64, time: Time) {
+        self.returned.retain(|(other, _, _)| *other != package);
         if self.returned.len() >= MAX_RETURNED {
             self.returned.remove(0);
         }
-        self.returned.push((package, size));
+        self.returned.push((package, size, time));
     }
 }
 
@@ -135,7 +146,6 @@ impl SavedTrust {
         Self {
             policy_envelope: trust.policy_envelope.clone(),
             policy: trust.policy.id(),
-            versions: trust.versions.iter().map(|(version, index)| (*version, *index)).collect(),
             head: trust.head.clone(),
         }
     }
@@ -146,7 +156,6 @@ impl SavedTrust {
         Some(Trust {
             policy: TrustPolicy::pinned(&envelope, &self.policy).ok()?,
             policy_envelope: self.policy_envelope.clone(),
-            versions: self.versions.iter().copied().collect(),
             head: self.head.clone(),
         })
     }

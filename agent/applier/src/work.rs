@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cutover_machine::{Direction, HookPhase, Reading, Sample, Slot};
+use cutover_shared::digest::Digest;
 use cutover_shared::package::health::{HealthCheck, Probe, substitute};
 use cutover_shared::package::manifest::{HookStage, MANIFEST, Manifest};
 
@@ -34,6 +35,11 @@ pub struct Site {
     pub probe: PathBuf,
     /// The clock.
     pub clock: Clock,
+    /// One at a time: what a worker does in a thread goes on when the worker is given up, and the next
+    /// must not overtake it.
+    pub gate: Arc<tokio::sync::Mutex<()>>,
+    /// The manifest that was read last, with its slot.
+    pub manifests: Arc<std::sync::Mutex<Option<(Slot, Manifest)>>>,
 }
 
 impl Site {
@@ -44,12 +50,54 @@ impl Site {
         environment
     }
 
+    /// The manifest of a release, as its index says: whoever may write the slot's files cannot change the
+    /// checks by which it is judged.
     async fn manifest(&self, slot: &Slot) -> Result<Manifest, String> {
-        let path = self.slots.path(slot).join(MANIFEST);
-        let text = tokio::fs::read_to_string(&path)
-            .await
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-        parse_manifest(&text)
+        let kept = self.manifests.lock().ok().and_then(|kept| kept.clone());
+        if let Some((_, manifest)) = kept.filter(|(known, _)| known == slot) {
+            return Ok(manifest);
+        }
+        let (slots, slot) = (self.slots.clone(), *slot);
+        let read = move || {
+            let index = slots.index(&slot).map_err(|error| chain(&error))?;
+            let path = slots.path(&slot).join(MANIFEST);
+            let bytes =
+                std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let file = index.find(MANIFEST).and_then(|entry| entry.file());
+            if file.is_none_or(|file| file.digest != Digest::of(&bytes)) {
+                return Err(format!(
+                    "digest-mismatch: {} was changed on this host",
+                    path.display()
+                ));
+            }
+            let text = String::from_utf8(bytes).map_err(|error| error.to_string())?;
+            parse_manifest(&text)
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        let manifest = read.map_err(|error| error.to_string())??;
+        if let Ok(mut kept) = self.manifests.lock() {
+            *kept = Some((slot, manifest.clone()));
+        }
+        Ok(manifest)
+    }
+
+    /// Ends hooks that an applier before this one left behind.
+    pub fn end_orphans(&self) {
+        for running in find::hooks(&self.config.root) {
+            tracing::warn!(pid = running.pid, "a hook of before is ended");
+            if let Err(error) = process::stop(&running, std::time::Duration::ZERO) {
+                tracing::error!(error = %chain(&error), "a hook of before cannot be ended");
+            }
+        }
+    }
+
+    async fn blocking(&self, work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
+        let turn = self.gate.clone().lock_owned().await;
+        let work = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        work.await.unwrap_or_else(|error| Answer::Failed(format!("the worker ended: {error}")))
     }
 
     /// Starts the current release, or finds it running.
@@ -72,7 +120,7 @@ impl Site {
                     stop_timeout: *stop_timeout,
                 };
                 let root = self.config.root.clone();
-                blocking(move || {
+                self.blocking(move || {
                     if let Some(running) = find::running(&root).into_iter().next() {
                         return Answer::Started(running);
                     }
@@ -105,7 +153,7 @@ impl Site {
             },
             Run::Command { stop_timeout, .. } => {
                 let (root, timeout) = (self.config.root.clone(), *stop_timeout);
-                blocking(move || {
+                self.blocking(move || {
                     for running in find::running(&root) {
                         if let Err(error) = process::stop(&running, timeout) {
                             return Answer::Failed(chain(&error));
@@ -121,30 +169,31 @@ impl Site {
     /// Lets the link name `to`.
     pub async fn switch(&self, to: Option<Slot>) -> Answer {
         let slots = self.slots.clone();
-        blocking(move || answer(slots.switch(to.as_ref()))).await
+        self.blocking(move || answer(slots.switch(to.as_ref()))).await
     }
 
     /// Removes what was assembled.
     pub async fn clean_up(&self, slot: Slot) -> Answer {
         let slots = self.slots.clone();
-        blocking(move || answer(slots.remove(&slot))).await
+        self.blocking(move || answer(slots.remove(&slot))).await
     }
 
     /// After a restart: the link names the committed release, and that runs.
     pub async fn settle(&self, slot: Option<Slot>) -> Answer {
         let slots = self.slots.clone();
         let wanted = slot.map(|slot| slots.path(&slot));
-        let linked = blocking(move || {
-            let name = wanted.as_ref().and_then(|path| path.file_name()).map(ToOwned::to_owned);
-            match slots.current() {
-                Ok(current) if current.as_deref().map(AsRef::as_ref) == name.as_deref() => {
-                    Answer::Done
+        let linked = self
+            .blocking(move || {
+                let name = wanted.as_ref().and_then(|path| path.file_name()).map(ToOwned::to_owned);
+                match slots.current() {
+                    Ok(current) if current.as_deref().map(AsRef::as_ref) == name.as_deref() => {
+                        Answer::Done
+                    }
+                    Ok(_) => answer(slots.switch(slot.as_ref())),
+                    Err(error) => Answer::Failed(chain(&error)),
                 }
-                Ok(_) => answer(slots.switch(slot.as_ref())),
-                Err(error) => Answer::Failed(chain(&error)),
-            }
-        })
-        .await;
+            })
+            .await;
         match (linked, slot) {
             (Answer::Done, Some(_)) => self.start().await,
             (Answer::Done, None) => self.stop().await,
@@ -165,10 +214,13 @@ impl Site {
             (Direction::Undo, None) => return Answer::Done,
         };
         let directory = self.slots.path(&slot);
+        let mut environment = self.environment();
+        let root = self.config.root.to_string_lossy().into_owned();
+        environment.insert(find::HOOK_MARK.to_owned(), root);
         let run = HookRun {
             command: directory.join(command.as_str()),
             directory,
-            environment: self.environment(),
+            environment,
             account: self.account.clone(),
             timeout,
         };
@@ -211,8 +263,13 @@ impl Site {
         };
         match self.request(&check.probe, directory) {
             Ok(request) => {
-                let answer =
-                    probe::probe(&self.probe, &self.probe_account, &request, check.timeout).await;
+                // A program of the package runs as the application does, and not as the one who may reach
+                // the network half's files.
+                let account = match request {
+                    ProbeRequest::Exec { .. } => &self.account,
+                    ProbeRequest::Http { .. } | ProbeRequest::Tcp { .. } => &self.probe_account,
+                };
+                let answer = probe::probe(&self.probe, account, &request, check.timeout).await;
                 reading(answer.healthy, answer.detail, answer.took)
             }
             Err(error) => reading(false, error, std::time::Duration::ZERO),
@@ -278,11 +335,6 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-async fn blocking(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
-    let work = tokio::task::spawn_blocking(work).await;
-    work.unwrap_or_else(|error| Answer::Failed(format!("the worker ended: {error}")))
 }
 
 /// Waits until a process has ended.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::{Bytes, BytesMut};
+use cutover_shared::authorise::admission;
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::Envelope;
 use cutover_shared::log::checkpoint::Checkpoint;
@@ -138,6 +139,11 @@ impl Client {
     ) -> Result<Option<Appended>, Failure> {
         let state = self.synced.as_ref().map(|synced| &synced.state);
         let Some(envelope) = context.sign(statement, state)? else { return Ok(None) };
+        // The signer's own program judges, on the log that it verified itself: who releases a window says
+        // with the checkpoint in it that nothing stood against it up to there.
+        if let Some(state) = state {
+            admission::admit(state, state.next_index(), &envelope.to_bytes(), context.now())?;
+        }
         let appended = self.append(&envelope).await?;
         context.sink().appended(&appended, more)?;
         Ok(Some(appended))

@@ -26,6 +26,7 @@ use super::key::{random, read_public_key};
 use super::names;
 use super::output::table;
 use super::sync::Synced;
+use super::wait::until_enrolled;
 
 /// What a join string begins with.
 pub const JOIN_PREFIX: &str = "cutover-join:";
@@ -49,7 +50,9 @@ pub enum HostCommand {
     #[command(after_help = "Examples:\n  cutover host list\n  cutover host list --json")]
     List,
     /// Show one host
-    #[command(after_help = "Examples:\n  cutover host show web-1")]
+    #[command(
+        after_help = "Examples:\n  cutover host show web-1\n  cutover host show web-1 --wait 1m"
+    )]
     Show(ShowArgs),
     /// Say that a host is gone, as an operator: its key says nothing more
     #[command(after_help = "Examples:\n  cutover host retire web-1 --reason 'Its disk broke.'")]
@@ -108,6 +111,9 @@ pub struct ShowArgs {
     /// The host's name, or the beginning of its host key's id
     #[arg(value_name = "HOST")]
     pub host: String,
+    /// Wait so long for it to be enrolled
+    #[arg(long, value_name = "DURATION", value_parser = span::parse)]
+    pub wait: Option<Duration>,
 }
 
 /// `cutover host retire`.
@@ -145,6 +151,10 @@ pub async fn run(context: &Context, command: &HostCommand) -> Result<(), Failure
             context.sink().result(&rows, |rows| list_text(rows))?;
         }
         HostCommand::Show(args) => {
+            let synced = match args.wait {
+                Some(limit) => until_enrolled(&mut client, &args.host, limit).await?,
+                None => synced,
+            };
             let host = names::host(&synced.state, &args.host)?;
             let row = row(&synced.state, &client.fleet().await?, host);
             context.sink().result(&row, show_text)?;

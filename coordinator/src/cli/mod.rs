@@ -35,6 +35,7 @@ pub mod status;
 pub mod submit;
 pub mod sync;
 pub mod vote;
+mod wait;
 pub mod when;
 pub mod window;
 

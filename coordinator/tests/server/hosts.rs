@@ -53,7 +53,6 @@ impl Host {
             trust: Trust {
                 policy: TrustPolicy::pinned(&envelope, &envelope.id()).unwrap(),
                 policy_envelope: policy,
-                versions: BTreeMap::new(),
                 head: TreeHead::empty(),
             },
             says: HostReport { known: 0, policy_version: 1, applications: Vec::new() },

@@ -53,6 +53,12 @@ pub fn admit(state: &State, index: u64, envelope: &[u8], now: Time) -> Result<Ex
         Says::Vote(it) => early_duties(state, &examined, &it.release, it.environments.iter())?,
         Says::Booking(it) => booking(state, &examined, it, now)?,
         Says::WindowRelease(it) => window_release(state, &examined, it, now)?,
+        Says::Rollback(it) => {
+            if let Some(denial) = state.denial(&it.to) {
+                let facts = format!("security denied the package ({})", denial.short());
+                return Err(Refusal::new(Code::Denied, facts));
+            }
+        }
         Says::TrustPolicy(_)
         | Says::Host(_)
         | Says::Grant(_)
@@ -63,7 +69,6 @@ pub fn admit(state: &State, index: u64, envelope: &[u8], now: Time) -> Result<Ex
         | Says::Hold(_)
         | Says::Resume(_)
         | Says::Cancel(_)
-        | Says::Rollback(_)
         | Says::Outcome(_)
         | Says::Clearance(_) => {}
     }

@@ -156,7 +156,7 @@ fn check_clock(question: &Question<'_>, signed: Time, round_trip: Duration) -> R
             format!("the clock here says {}, {newest} was accepted before", question.now),
         ));
     }
-    if freshness.clock == Clock::Synchronised && question.host.clock_synchronised == Some(false) {
+    if freshness.clock == Clock::Synchronised && question.host.clock_synchronised != Some(true) {
         return Err(Refusal::new(
             Code::ClockUnsynchronised,
             "the kernel's clock is not synchronised",

@@ -63,10 +63,19 @@ pub struct InstalledFacts {
     pub previous: Option<Digest>,
     /// Orders that have been begun here; none is begun twice.
     pub spent: BTreeSet<Digest>,
-    /// Packages taken back here, and the size of the log then: a review must come after.
-    pub returned: BTreeMap<Digest, u64>,
-    /// The emergency and number of the newest iteration begun here.
-    pub last_iteration: Option<(Digest, u32)>,
+    /// Packages taken back here: a review must come after.
+    pub returned: BTreeMap<Digest, TakenBack>,
+    /// The newest iteration of each emergency that was begun here.
+    pub iterations: BTreeMap<Digest, u32>,
+}
+
+/// When a package was taken back on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TakenBack {
+    /// Entries of the log that the host knew.
+    pub size: u64,
+    /// By its clock.
+    pub time: Time,
 }
 
 impl HostFacts {

@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Question;
-use crate::case::{BookingCase, Case};
+use crate::case::{BookingCase, Case, Verified};
 use crate::digest::Digest;
 use crate::fold::State;
 use crate::key::KeyId;
 use crate::name::Name;
 use crate::policy::{Duties, Role, Rule as PolicyRule};
 use crate::refusal::{Code, Refusal};
-use crate::statement::{ChangeType, Emergency, Event, Phase, Verdict};
+use crate::statement::{
+    Assessment, ChangeType, Emergency, Event, Hold, Outcome, Phase, Review, Verdict,
+};
 use crate::window::{Position, Window};
 
 /// A numbered rule.
@@ -243,7 +245,7 @@ fn iteration_approved(q: &Question<'_>) -> Result<(), Refusal> {
         return Ok(());
     };
     let authors = case.release.owners();
-    let by_another = |approval: &&crate::case::Verified<_>| -> bool {
+    let by_another = |approval: &&Verified<_>| -> bool {
         approval.header().covers(q.now) && approval.owners().is_disjoint(&authors)
     };
     if case.approvals.iter().any(|it| by_another(&it)) {
@@ -265,8 +267,7 @@ fn iteration_in_order(q: &Question<'_>) -> Result<(), Refusal> {
     let Some(iteration) = &case.release.says().iteration else {
         return Ok(());
     };
-    if let Some((grounds, number)) = q.host.installed.last_iteration
-        && grounds == iteration.grounds
+    if let Some(&number) = q.host.installed.iterations.get(&iteration.grounds)
         && number > iteration.number
     {
         return refuse(
@@ -291,6 +292,12 @@ fn iteration_in_order(q: &Question<'_>) -> Result<(), Refusal> {
     )
 }
 
+/// Everybody who has reviewed it for an environment.
+fn reviewers<'a>(case: &'a Case, environment: &Name) -> BTreeSet<&'a Name> {
+    let mine = case.reviews.iter().filter(|it| it.says().environments.contains(environment));
+    mine.flat_map(|it| it.owners()).collect()
+}
+
 /// Owners by duty for one environment: author, reviewer, assessor, board vote, window release.
 fn duties<'a>(
     case: &'a Case,
@@ -299,7 +306,7 @@ fn duties<'a>(
 ) -> Vec<(&'static str, BTreeSet<&'a Name>)> {
     vec![
         ("author", case.release.owners()),
-        ("reviewer", case.last_review(environment).map(|it| it.owners()).unwrap_or_default()),
+        ("reviewer", reviewers(case, environment)),
         ("assessor", case.assessments_for(environment).into_keys().collect()),
         ("board vote", case.votes_for(environment).into_keys().collect()),
         ("window release", releasers),
@@ -347,20 +354,22 @@ fn reviewed(q: &Question<'_>) -> Result<(), Refusal> {
     let (case, booking) = q.booking()?;
     let rule = policy_rule(q, case, booking)?;
     let package = case.release.says().package;
-    let returned = [
-        q.state.returned_at(&package).map(|index| index + 1),
-        q.host.installed.returned.get(&package).copied(),
-    ];
-    let returned = returned.into_iter().flatten().max();
-    if rule.reviews == 0 && returned.is_none() {
+    let logged = q.state.returned_at(&package).map(|index| index + 1);
+    let here = q.host.installed.returned.get(&package);
+    let after = logged.into_iter().chain(here.map(|it| it.size)).max();
+    if rule.reviews == 0 && after.is_none() {
         return Ok(());
     }
-    let after = returned.unwrap_or(0);
     let environment = &booking.booking.says().environment;
+    // A review from before the return is none, also when somebody logs it a second time.
+    let is_new = |it: &&Verified<Review>| {
+        it.index() >= after.unwrap_or(0) && here.is_none_or(|back| it.header().issued >= back.time)
+    };
     let owners: BTreeSet<_> = case
         .reviews
         .iter()
-        .filter(|it| it.index() >= after && it.header().covers(q.now))
+        .filter(is_new)
+        .filter(|it| it.header().covers(q.now))
         .filter(|it| it.says().environments.contains(environment))
         .filter(|it| it.says().verdict == Verdict::Complete)
         .flat_map(|it| it.owners())
@@ -369,7 +378,7 @@ fn reviewed(q: &Question<'_>) -> Result<(), Refusal> {
     if owners.len() >= needed {
         return Ok(());
     }
-    let why = if after > 0 { " since a host took it back" } else { "" };
+    let why = if after.is_some() { " since a host took it back" } else { "" };
     refuse(
         Code::NotReviewed,
         format!("{} of {needed} reviews for {environment}{why}", owners.len()),
@@ -382,9 +391,8 @@ fn assessed(q: &Question<'_>) -> Result<(), Refusal> {
     let rule = policy_rule(q, case, booking)?;
     let environment = &booking.booking.says().environment;
     let needed = rule.assessments.max(u32::from(case.release.says().irreversible)) as usize;
-    let good = |it: &&crate::case::Verified<crate::statement::Assessment>| {
-        it.says().judgement.is_accepted() && it.header().covers(q.now)
-    };
+    let good =
+        |it: &&Verified<Assessment>| it.says().judgement.is_accepted() && it.header().covers(q.now);
     let accepted = case.assessments_for(environment).into_values().filter(good).count();
     if accepted >= needed {
         return Ok(());
@@ -421,13 +429,23 @@ fn delivered(q: &Question<'_>) -> Result<(), Refusal> {
 // 17
 fn released(q: &Question<'_>) -> Result<(), Refusal> {
     let (case, booking) = q.booking()?;
-    match &booking.released {
-        Some(release) if release.header().covers(q.now) => Ok(()),
-        Some(_) => refuse(Code::NotReleased, "the window's release is not valid now"),
-        None => {
-            refuse(Code::NotReleased, format!("the window of {} was not released", case.name()))
-        }
+    let Some(release) = &booking.released else {
+        return refuse(
+            Code::NotReleased,
+            format!("the window of {} was not released", case.name()),
+        );
+    };
+    if !release.header().covers(q.now) {
+        return refuse(Code::NotReleased, "the window's release is not valid now");
     }
+    // The releaser's own program judged the log up to this checkpoint, the booking in it.
+    if release.says().checkpoint.size <= booking.booking.index() {
+        return refuse(
+            Code::CheckpointStale,
+            "the window's release names a log without the booking",
+        );
+    }
+    Ok(())
 }
 
 // 18
@@ -457,8 +475,15 @@ fn window_within_policy(q: &Question<'_>) -> Result<(), Refusal> {
 
 // 19
 fn not_held(q: &Question<'_>) -> Result<(), Refusal> {
-    let (case, _) = q.booking()?;
-    match case.standing_holds().next() {
+    let (case, booking) = q.booking()?;
+    let mut releasers = booking.booking.owners();
+    releasers.extend(booking.released.iter().flat_map(Verified::owners));
+    // Another owner than the releaser's lets it go on (DESIGN 3).
+    let stands = |hold: &&Verified<Hold>| {
+        let resume = case.resumes.get(&hold.id());
+        resume.is_none_or(|resume| !resume.owners().is_disjoint(&releasers))
+    };
+    match case.holds.iter().find(stands) {
         None => Ok(()),
         Some(hold) => refuse(Code::Held, hold.says().reason.clone()),
     }
@@ -492,18 +517,20 @@ fn reach(q: &Question<'_>, case: &Case, window: Window) -> Window {
     Window { start: q.now, end: (q.now + apply + release.rollback_reserve).min(window.end) }
 }
 
-/// Whether the last thing that a host said about the package of this release is that it committed it; an
-/// ordered return from it is such a thing, too.
-fn committed_on(state: &State, case: &Case, host: &KeyId) -> bool {
-    let returns = state.rollbacks().flat_map(|rollback| &rollback.outcomes);
-    let package = case.release.says().package;
-    let last = case
-        .outcomes()
-        .chain(returns)
-        .filter(|it| it.says().host_key == *host && it.says().package == package)
+/// Whether the last of these outcomes by a host that tells of an end is that it committed.
+fn committed<'a>(outcomes: impl Iterator<Item = &'a Verified<Outcome>>, host: &KeyId) -> bool {
+    let last = outcomes
+        .filter(|it| it.says().host_key == *host)
         .filter(|it| !matches!(it.says().event, Event::Refused { .. } | Event::Drifted { .. }))
         .max_by_key(|it| it.index());
     last.is_some_and(|it| it.says().event == Event::Committed)
+}
+
+/// What hosts said of ordered returns from the package of a release.
+fn returns<'a>(state: &'a State, case: &Case) -> impl Iterator<Item = &'a Verified<Outcome>> {
+    let package = case.release.says().package;
+    let all = state.rollbacks().flat_map(|rollback| &rollback.outcomes);
+    all.filter(move |it| it.says().package == package)
 }
 
 // 21
@@ -519,8 +546,8 @@ fn environments_proven(q: &Question<'_>) -> Result<(), Refusal> {
             })
         };
         let keys: BTreeSet<_> = case.outcomes().map(|it| it.says().host_key).collect();
-        let good =
-            keys.iter().filter(|key| counts(key) && committed_on(q.state, case, key)).count();
+        let proven = |key: &KeyId| committed(case.outcomes().chain(returns(q.state, case)), key);
+        let good = keys.iter().filter(|key| counts(key) && proven(key)).count();
         if good < proof.hosts as usize {
             return refuse(
                 Code::EnvironmentNotProven,
@@ -563,12 +590,14 @@ pub fn unproven_before(state: &State, order: &Digest, host: &KeyId) -> Vec<Name>
     let plan = &booking.booking.says().plan;
     let wave = plan.wave_of(host).unwrap_or(0);
     let before = plan.waves.iter().take(wave).flat_map(|it| &it.hosts);
-    before.filter(|it| !committed_on(state, case, &it.host_key)).map(|it| it.host.clone()).collect()
+    let proven =
+        |host: &KeyId| committed(booking.outcomes.iter().chain(returns(state, case)), host);
+    before.filter(|it| !proven(&it.host_key)).map(|it| it.host.clone()).collect()
 }
 
 // 23
 fn waves_proven(q: &Question<'_>) -> Result<(), Refusal> {
-    let (case, booking) = q.booking()?;
+    let (_, booking) = q.booking()?;
     let unproven = unproven_before(q.state, &q.order, &q.host.host_key);
     if !unproven.is_empty() {
         let names: Vec<_> = unproven.iter().map(Name::as_str).collect();
@@ -576,8 +605,10 @@ fn waves_proven(q: &Question<'_>) -> Result<(), Refusal> {
     }
     let plan = &booking.booking.says().plan;
     let wave = plan.wave_of(&q.host.host_key).unwrap_or(0);
-    let ended = case
-        .outcomes()
+    let ended = booking
+        .outcomes
+        .iter()
+        .filter(|it| it.says().event == Event::Committed)
         .filter(|it| plan.wave_of(&it.says().host_key).is_some_and(|other| other < wave))
         .map(|it| it.says().ended)
         .max();

@@ -11,8 +11,8 @@ use crate::name::Name;
 use crate::policy::{Role, Signer, TrustPolicy};
 use crate::refusal::{Code, Refusal};
 use crate::statement::{
-    Booking, Cancel, Emergency, Enrolment, Freeze, Grant, HostChange, IterationApproval, Outcome,
-    Release, Resume, Rollback, Says, Statement, StatementError, WindowRelease,
+    Booking, Cancel, Emergency, Enrolment, Event, Freeze, Grant, HostChange, IterationApproval,
+    Outcome, Release, Resume, Rollback, Says, Statement, StatementError, WindowRelease,
 };
 
 /// A statement that passed its examination against one state.
@@ -81,8 +81,10 @@ impl State {
         if !policy.in_force(predicate) {
             return refuse(Code::PredicateUnknown, format!("the policy does not list {predicate}"));
         }
-        let before = |version: u64| self.policy_indexes.get(&version).is_some_and(|at| index < *at);
-        let signers = policy.signers(&envelope, before)?;
+        let mut signers = policy.signers(&envelope, index)?;
+        // One voice a statement, its speaker's: else one person's vote with another's signature beside it
+        // would be two.
+        signers.retain(|signer| statement.header.by == Some(signer.key));
         let exam =
             Exam { state: self, policy, envelope: &envelope, signers, statement: &statement };
         let vouchers = exam.check()?;
@@ -105,7 +107,7 @@ impl State {
             None => TrustPolicy::pinned(envelope, &envelope.id())?,
         };
         let Statement { header, says } = statement;
-        let signers = policy.signers(envelope, |_| true)?;
+        let signers = policy.signers(envelope, index)?;
         let statement = Verified { id: envelope.id(), index, header, signers, says };
         Ok(Examined { statement, policy: Some(policy), vouchers: BTreeSet::new() })
     }
@@ -142,8 +144,8 @@ impl Exam<'_> {
             Says::Vote(it) => self.about(&it.release, &it.environments, &[Role::Board])?,
             Says::Booking(it) => self.booking(it)?,
             Says::Freeze(Freeze::Declared { environments, start, end, .. }) => {
-                if start >= end {
-                    return refuse(Code::Malformed, "the freeze ends before it starts");
+                if start >= end || environments.is_empty() {
+                    return refuse(Code::Malformed, "a freeze ends after it starts, somewhere");
                 }
                 self.role(Role::ChangeManager, None, environments)?;
             }
@@ -254,6 +256,9 @@ impl Exam<'_> {
         if same_name.is_some() && same_name != it.replaces {
             return refuse(Code::NameTaken, format!("there is a host {} already", it.host));
         }
+        if let Some(old) = &it.replaces {
+            self.replacement(it, old)?;
+        }
         match &it.grant {
             Some(grant) => self.enrolment_by_grant(it, grant),
             None => {
@@ -261,6 +266,21 @@ impl Exam<'_> {
                 Ok(self.signers.iter().map(|signer| signer.owner.clone()).collect())
             }
         }
+    }
+
+    /// The old self must be there, and be the same host in the same environment.
+    fn replacement(&self, it: &Enrolment, old: &crate::key::KeyId) -> Result<(), Refusal> {
+        let Some(record) = self.state.hosts.get(old).filter(|host| host.retired.is_none()) else {
+            return refuse(Code::SubjectUnknown, format!("no host with key {old} to replace"));
+        };
+        let before = record.enrolment.says();
+        if before.host == it.host && before.environment == it.environment {
+            return Ok(());
+        }
+        refuse(
+            Code::WrongHost,
+            format!("it would replace {} in {}", before.host, before.environment),
+        )
     }
 
     fn enrolment_by_grant(
@@ -318,6 +338,10 @@ impl Exam<'_> {
                     Code::WrongApplication,
                     "it supersedes a release of another application",
                 );
+            }
+            if !it.environments.is_superset(&known.environments) {
+                let facts = "it would supersede a release for environments that it is not for";
+                return refuse(Code::WrongEnvironment, facts);
             }
         }
         let Some(iteration) = &it.iteration else {
@@ -440,8 +464,34 @@ impl Exam<'_> {
         let key = &enrolment.host_key;
         let signed = self.envelope.valid_signers(|id| (*id == it.host_key).then(|| key.clone()));
         if signed.is_ok_and(|signers| signers.contains(&it.host_key)) {
-            return Ok(());
+            return self.outcome_of_order(it);
         }
         refuse(Code::SignatureInvalid, format!("not signed with the host key of {}", it.host))
+    }
+
+    /// An outcome counts for the order that it names only when that order names the host, and what it is
+    /// about. A host may *refuse* anything that it was offered.
+    fn outcome_of_order(&self, it: &Outcome) -> Result<(), Refusal> {
+        if matches!(it.event, Event::Refused { .. } | Event::Drifted { .. }) {
+            return Ok(());
+        }
+        let named = if let Some((case, booking)) = self.state.booking(&it.order) {
+            let says = booking.booking.says();
+            says.plan.wave_of(&it.host_key).is_some()
+                && (it.release, it.package) == (case.release.id, says.package)
+                && it.application == says.application
+        } else if let Some(case) = self.state.rollback(&it.order) {
+            let says = case.rollback.says();
+            says.hosts.iter().any(|turn| turn.host_key == it.host_key)
+                && it.package == says.from
+                && it.application == says.application
+        } else {
+            return refuse(Code::SubjectUnknown, format!("no order {}", it.order));
+        };
+        if named {
+            Ok(())
+        } else {
+            refuse(Code::WrongHost, "the order is not for that host or package")
+        }
     }
 }

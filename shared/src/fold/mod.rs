@@ -132,17 +132,19 @@ impl State {
         }
     }
 
-    /// A state that trusts `policy` already, for folding a part of the log. `versions` are the places in
-    /// the log of the policy versions, as far as they are known.
-    pub fn trusting(policy: TrustPolicy, versions: BTreeMap<u64, u64>) -> Self {
-        Self { policy: Some(policy), policy_indexes: versions, ..Self::empty() }
+    /// A state that trusts `policy` already, for folding a part of the log.
+    pub fn trusting(policy: TrustPolicy) -> Self {
+        let mut state = Self::empty();
+        state.note_unknown_predicates(&policy);
+        state.policy = Some(policy);
+        state
     }
 
     /// Examines a statement and adds it. On refusal nothing changes but the position and the list of what
     /// was ignored. `index` must rise from call to call.
     pub fn apply(&mut self, index: u64, envelope: &[u8]) -> Result<Digest, Refusal> {
         debug_assert!(index >= self.next_index, "the fold goes forward");
-        self.next_index = index + 1;
+        self.next_index = index.saturating_add(1);
         match self.examine(index, envelope) {
             Ok(examined) => {
                 let id = examined.id();
@@ -194,12 +196,12 @@ impl State {
     pub(crate) fn insert(&mut self, examined: Examined) {
         let Examined { statement, policy, vouchers } = examined;
         let (id, index) = (statement.id, statement.index);
-        self.next_index = self.next_index.max(index + 1);
+        self.next_index = self.next_index.max(index.saturating_add(1));
         if !self.statements.insert(id) {
             return;
         }
         if let Some(policy) = policy {
-            self.policy_indexes.insert(policy.document().version, index);
+            self.policy_indexes.entry(policy.document().version).or_insert(index);
             self.note_unknown_predicates(&policy);
             self.policy = Some(policy);
             return;
@@ -280,7 +282,7 @@ impl State {
                 self.in_case(it.release, |case| case.deliveries.push(statement.with(it)));
             }
             Says::WindowRelease(it) => self.in_booking(it.booking, |booking| {
-                booking.released.get_or_insert(statement.with(it));
+                booking.released = Some(statement.with(it));
             }),
             _ => {}
         }

@@ -127,7 +127,8 @@ fn a_returned_release_needs_a_new_review() {
     assert_eq!(code(world.ask("p1", way.booking)), Code::NotReviewed);
     // The host knows by itself, even when the coordinator hides the outcome.
     let mut facts = world.facts("p1");
-    facts.installed.returned.insert(way.package, world.tree.size());
+    let back = authorise::TakenBack { size: world.tree.size(), time: world.now };
+    facts.installed.returned.insert(way.package, back);
     let hidden = world.tree.size() - 1;
     let all = evidence::select(&world.state, &way.booking, &key("p1").public().id(), 1);
     let evidence =
@@ -381,7 +382,7 @@ fn iterations_act_one_by_one_each_with_its_own_signature() {
     world.say(&["max"], approval(second, 2)).unwrap();
     assert!(world.ask("p1", second.booking).is_ok());
     let mut facts = world.facts("p1");
-    facts.installed.last_iteration = Some((grounds, 2));
+    facts.installed.iterations.insert(grounds, 2);
     let all = world.evidence_of(first.booking, 0..world.tree.size(), 0);
     let opened = evidence::open(&all, &first.booking, &world.trust()).unwrap();
     assert_eq!(code(world.ask_on(&opened, &facts, first.booking)), Code::Superseded);

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "in tests a failure to prepare is a failure")]
 
 mod admission;
+mod attacks;
 mod evidence;
 mod forward;
 mod rollout;

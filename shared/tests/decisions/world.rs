@@ -246,7 +246,6 @@ impl World {
         Trust {
             policy: TrustPolicy::pinned(&envelope, &envelope.id()).unwrap(),
             policy_envelope: self.policy.clone(),
-            versions: BTreeMap::new(),
             head: TreeHead::empty(),
         }
     }

@@ -14,7 +14,8 @@ use std::path::Path;
 /// Compares lines with those of a file beside this one.
 fn compare(file: &str, lines: &[(String, String)]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
-    let text: String = lines.iter().map(|(name, bytes)| format!("{name} {bytes}\n")).collect();
+    let joined: Vec<_> = lines.iter().map(|(name, bytes)| format!("{name} {bytes}")).collect();
+    let text = format!("{}\n", joined.join("\n"));
     if std::env::var_os("GOLDEN").is_some_and(|it| it == "write") {
         std::fs::write(&path, &text).unwrap();
     }

@@ -8,8 +8,8 @@ use cutover_shared::evidence::{Evidence, ProvenEntry};
 use cutover_shared::key::SecretKey;
 use cutover_shared::log::TreeHead;
 use cutover_shared::protocol::{
-    ApplicationReport, ClearanceAnswer, Directive, Fleet, FromApplier, HostReport, HostView, Join, Part,
-    Receipt, Request, Response, ToApplier,
+    ApplicationReport, ClearanceAnswer, Directive, Fleet, FromApplier, HostReport, HostView, Join,
+    Part, Receipt, Request, Response, ToApplier,
 };
 use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::statement::Phase;

@@ -12,10 +12,10 @@ use cutover_shared::policy::{
     Clock, Duties, Freshness, KeyEntry, KeyStatus, LogKey, PolicyDocument, Proof, Role, Rule, Scope,
 };
 use cutover_shared::statement::{
-    Assessment, Booking, Cancel, ChangeType, Clearance, Delivery, Derivation, Emergency, Enrolment, Event,
-    Freeze, Grant, Hold, HostChange, HostTurn, Iteration, IterationApproval, Judgement, OnHalt, Outcome,
-    Phase, PlannedHost, Reading, Release, Remark, Resume, Review, Rollback, RolloutPlan, Says, Statement,
-    Verdict, Vote, Wave, WindowRelease,
+    Assessment, Booking, Cancel, ChangeType, Clearance, Delivery, Derivation, Emergency, Enrolment,
+    Event, Freeze, Grant, Hold, HostChange, HostTurn, Iteration, IterationApproval, Judgement,
+    OnHalt, Outcome, Phase, PlannedHost, Reading, Release, Remark, Resume, Review, Rollback,
+    RolloutPlan, Says, Statement, Verdict, Vote, Wave, WindowRelease,
 };
 use cutover_shared::time::Time;
 use cutover_shared::window::Window;
@@ -72,7 +72,7 @@ fn policy() -> PolicyDocument {
             roles: BTreeSet::from([Role::Root, Role::ChangeManager]),
             applications: scope,
             environments: Scope::All,
-            status: KeyStatus::Rotated { since: 2 },
+            status: KeyStatus::Rotated { logged_below: 2 },
         }],
         rules: vec![Rule {
             environment: name("production"),
@@ -151,6 +151,7 @@ fn hosts() -> Vec<Says> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "one value for each thing that people can decide")]
 fn decisions() -> Vec<Says> {
     let (release, package) = (digest("release"), digest("package"));
     let reason = || "because".to_owned();
@@ -184,11 +185,17 @@ fn decisions() -> Vec<Says> {
             reason: reason(),
         }
         .into(),
-        Emergency::Approved(IterationApproval { grounds: digest("grounds"), release, number: 2 }).into(),
-        Review { release, environments: environments(), verdict: Verdict::Complete }.into(),
-        Review { release, environments: environments(), verdict: Verdict::Returned { items } }.into(),
-        Review { release, environments: environments(), verdict: Verdict::Denied { reason: reason() } }
+        Emergency::Approved(IterationApproval { grounds: digest("grounds"), release, number: 2 })
             .into(),
+        Review { release, environments: environments(), verdict: Verdict::Complete }.into(),
+        Review { release, environments: environments(), verdict: Verdict::Returned { items } }
+            .into(),
+        Review {
+            release,
+            environments: environments(),
+            verdict: Verdict::Denied { reason: reason() },
+        }
+        .into(),
         Assessment {
             release,
             package,

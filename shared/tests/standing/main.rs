@@ -176,7 +176,7 @@ fn side_states() {
     assert_eq!(standing(&scene, release).word, Lifecycle::OnHold);
     scene.say("mia", Resume { hold, reason: reason.clone() });
     assert_eq!(standing(&scene, release).word, Lifecycle::Approved);
-    let mut later = Scene::release("1.1", &["production"]);
+    let mut later = Scene::release("1.1", &["staging", "production"]);
     later.supersedes = Some(release);
     let later = scene.say("sam", later);
     assert_eq!(standing(&scene, release).word, Lifecycle::Superseded);

@@ -145,6 +145,13 @@ impl Host {
         std::fs::canonicalize(self.directory.join("web/current")).ok()
     }
 
+    /// What `cutover-applier inspect` prints.
+    pub fn inspect(&self) -> anyhow::Result<String> {
+        let output = self.command("cutover-applier").arg("inspect").output()?;
+        anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).context("read what inspect prints")
+    }
+
     /// The ends of both logs.
     pub fn tail(&self) -> String {
         let tail = |process: &Option<Process>| process.as_ref().map(Process::tail);

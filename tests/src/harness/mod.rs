@@ -4,10 +4,14 @@
 //! their command lines. It waits on events: on the log, which tells of everything that counts. Only what is
 //! never logged (what an idle host waits for) is asked for again and again, within a bound.
 
+pub mod gate;
 pub mod host;
+pub mod notice;
 pub mod people;
 pub mod process;
 pub mod release;
+pub mod slots;
+pub mod status;
 pub mod watch;
 
 use std::collections::BTreeMap;

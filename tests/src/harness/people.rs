@@ -92,6 +92,15 @@ impl Desk {
         Ok(Refused { code: code.to_owned(), text: stderr.clone() })
     }
 
+    /// Runs a command that must fail: its exit code, and what it said.
+    pub fn fails(&self, who: &str, arguments: &[&str]) -> anyhow::Result<(i32, String)> {
+        let (code, _, stderr) = self.output(who, arguments)?;
+        if code == 0 {
+            bail!("{who}: cutover {}: did not fail\n{stderr}", arguments.join(" "));
+        }
+        Ok((code, stderr))
+    }
+
     fn output(&self, who: &str, arguments: &[&str]) -> anyhow::Result<(i32, String, String)> {
         let output = self
             .command(who)

@@ -6,6 +6,7 @@ use cutover_coordinator::cli::client::{Client, Follow};
 use cutover_coordinator::cli::context::Context;
 use cutover_coordinator::cli::settings::GlobalArgs;
 use cutover_shared::fold::State;
+use cutover_shared::statement::{Says, Statement};
 
 use super::people::{Desk, path};
 
@@ -31,22 +32,7 @@ struct Arguments {
 impl Watch {
     /// Connects as the operator, with a cache of its own.
     pub async fn start(desk: &Desk) -> anyhow::Result<Self> {
-        let coordinator = desk.coordinator.clone().context("the coordinator runs")?;
-        let arguments = [
-            "watch".to_owned(),
-            "--coordinator".to_owned(),
-            coordinator,
-            "--policy".to_owned(),
-            path(&desk.policy()),
-            "--key".to_owned(),
-            path(&desk.key("olga")),
-            "--cache".to_owned(),
-            path(&desk.directory.join("watch.cache")),
-            "--json".to_owned(),
-        ];
-        let arguments =
-            Arguments::try_parse_from(arguments).context("the watch's own arguments")?;
-        let context = Context::new(&arguments.globals).map_err(failure)?;
+        let context = context(desk, "olga", "watch.cache")?;
         let client = context.connect().await.map_err(failure)?;
         let follow = client.follow().await.map_err(failure)?;
         Ok(Self { context, client, follow })
@@ -69,6 +55,27 @@ impl Watch {
             }
         }
     }
+}
+
+/// Signs something as `who` and sends it as it is, as a program would that asks no rule first.
+pub async fn append_unasked(desk: &Desk, who: &str, says: Says) -> anyhow::Result<()> {
+    let context = context(desk, who, &format!("{who}.unasked.cache"))?;
+    let statement = Statement::new(context.now(), says);
+    let envelope = statement.signed_by([context.secret_key().map_err(failure)?]);
+    let mut client = context.connect().await.map_err(failure)?;
+    client.sync().await.map_err(failure)?;
+    client.append(&envelope).await.map_err(failure)?;
+    Ok(())
+}
+
+fn context(desk: &Desk, who: &str, cache: &str) -> anyhow::Result<Context> {
+    let coordinator = desk.coordinator.clone().context("the coordinator runs")?;
+    let paths = [desk.policy(), desk.key(who), desk.directory.join(cache)].map(|it| path(&it));
+    let arguments =
+        ["watch", "--coordinator", &coordinator, "--policy", &paths[0], "--key", &paths[1]];
+    let arguments = [&arguments[..], &["--cache", &paths[2], "--json"]].concat();
+    let arguments = Arguments::try_parse_from(arguments).context("the harness's own arguments")?;
+    Context::new(&arguments.globals).map_err(failure)
 }
 
 fn failure(failure: impl std::fmt::Debug) -> anyhow::Error {

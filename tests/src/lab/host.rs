@@ -65,7 +65,7 @@ enum State {
     },
 }
 
-/// A place in a host's journal.
+/// An instant by a host's clock, as its journal counts.
 #[derive(Debug, Clone)]
 pub struct Mark(String);
 
@@ -197,17 +197,15 @@ impl Host {
             .with_context(|| format!("set the mode of {}", path.display()))
     }
 
-    /// What comes after this in the journal comes after now.
+    /// What comes after this in the journal comes after now. (A time and no cursor: `journalctl` skips
+    /// the first entry of a unit after a cursor that points at another unit's.)
     pub fn mark(&self) -> anyhow::Result<Mark> {
-        let said = self.run("journalctl --sync; journalctl --lines=0 --show-cursor --quiet")?;
-        let cursor =
-            said.trim().strip_prefix("-- cursor: ").context("find the journal's cursor")?;
-        Ok(Mark(cursor.to_owned()))
+        Ok(Mark(self.run("date +@%s.%6N")?.trim().to_owned()))
     }
 
     /// Waits until a line with `words` in it is in the journal of `unit` after `mark`, and gives it back.
     pub fn await_journal(&self, mark: &Mark, unit: &str, words: &str) -> anyhow::Result<String> {
-        let cursor = format!("--after-cursor={}", mark.0);
+        let since = format!("--since={}", mark.0);
         let unit_argument = format!("--unit={unit}");
         let follow = [
             "journalctl",
@@ -215,7 +213,7 @@ impl Host {
             "--quiet",
             "--output=cat",
             "--lines=all",
-            &cursor,
+            &since,
             &unit_argument,
         ];
         let mut reader = self.command(COMMAND_LIMIT, &follow)?.stdout(Stdio::piped()).spawn()?;

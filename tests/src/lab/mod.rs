@@ -7,7 +7,7 @@
 //! - [`Lab::boot`] boots hosts. A host ([`Host`]) can be told to run commands, be powered off, crash, and
 //!   boot again with the files that it had. Killing it tests crashes of everything at once, not what a
 //!   disk loses in a power cut: the machine's page cache survives.
-//! - [`Lab::outside`] runs a program of this machine in the hosts' network, as somebody at a desk.
+//! - [`Lab::enter`] takes the calling thread, and the programs that it starts, into the hosts' network.
 //!
 //! Nothing of the machine's own network, `/run` or mounts is touched. Network namespaces have no names
 //! and every mount is in a private namespace; both, and the hosts, hang on pipes that this process
@@ -16,6 +16,7 @@
 //!
 //! Limits: `MemoryMax=`, `TasksMax=` and `CPUQuota=` have no effect inside.
 
+mod disks;
 mod host;
 mod network;
 mod rootfs;
@@ -30,7 +31,9 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tempfile::TempDir;
 
+use disks::Disks;
 pub use host::{Host, Mark};
+pub use network::Inside;
 use network::Switch;
 
 use crate::build;
@@ -57,7 +60,7 @@ struct Ground {
     template: PathBuf,
     switch: Switch,
     /// Host disks; beside the template, because an overlay cannot be put on every file system.
-    disks: TempDir,
+    disks: Disks,
     /// Notification sockets: a short path, whatever the target directory's is.
     sockets: TempDir,
 }
@@ -92,7 +95,7 @@ impl Lab {
         let ground = Ground {
             template: rootfs::template(&directory).context("make the hosts' root file system")?,
             switch: Switch::new().context("make the hosts' network")?,
-            disks: tempfile::Builder::new().prefix("disks-").tempdir_in(&directory)?,
+            disks: Disks::new(&directory).context("make a place for the hosts' disks")?,
             sockets: tempfile::Builder::new().prefix("cutover-lab-").tempdir()?,
         };
         let table = "127.0.0.1 localhost\n::1 localhost\n".to_owned();
@@ -122,9 +125,10 @@ impl Lab {
         Ok(hosts)
     }
 
-    /// `program` of this machine, to be run in the hosts' network.
-    pub fn outside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        self.ground.switch.enter(program)
+    /// Takes this thread into the hosts' network, where somebody at a desk is, until what is given back is
+    /// dropped.
+    pub fn enter(&self) -> anyhow::Result<Inside> {
+        self.ground.switch.enter()
     }
 }
 

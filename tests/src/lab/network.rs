@@ -1,10 +1,14 @@
 //! The private switch: one nameless network namespace with a bridge, and one for each host.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
+use std::marker::PhantomData;
+use std::os::fd::AsFd as _;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::Context as _;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::succeed;
 
@@ -39,19 +43,38 @@ impl Switch {
         let port = format!("port{number}");
         let peer = host.holder.id().to_string();
         succeed(
-            self.enter("ip").args([
+            self.namespace.command("ip").args([
                 "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &peer,
             ]),
         )?;
-        succeed(self.enter("ip").args(["link", "set", &port, "master", "br0", "up"]))?;
+        succeed(self.namespace.command("ip").args(["link", "set", &port, "master", "br0", "up"]))?;
         let address = format!("{}/24", address(number));
-        succeed(host.enter("ip").args(["address", "add", &address, "dev", "eth0"]))?;
-        succeed(host.enter("ip").args(["link", "set", "eth0", "up"]))?;
+        succeed(host.command("ip").args(["address", "add", &address, "dev", "eth0"]))?;
+        succeed(host.command("ip").args(["link", "set", "eth0", "up"]))?;
         Ok(host)
     }
 
-    pub(super) fn enter(&self, program: impl AsRef<OsStr>) -> Command {
-        self.namespace.enter(program)
+    pub(super) fn enter(&self) -> anyhow::Result<Inside> {
+        let before =
+            File::open("/proc/thread-self/ns/net").context("open this thread's network")?;
+        let there = File::open(self.namespace.path()).context("open the switch's network")?;
+        move_into_link_name_space(there.as_fd(), Some(LinkNameSpaceType::Network))
+            .context("enter the switch's network")?;
+        Ok(Inside { before, thread: PhantomData })
+    }
+}
+
+/// While it is there, this thread, and what it starts, is in the hosts' network.
+pub struct Inside {
+    before: File,
+    /// It belongs to the thread that it moved.
+    thread: PhantomData<*const ()>,
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        move_into_link_name_space(self.before.as_fd(), Some(LinkNameSpaceType::Network))
+            .expect("root goes back to where it came from");
     }
 }
 
@@ -83,7 +106,8 @@ impl Namespace {
         format!("/proc/{}/ns/net", self.holder.id())
     }
 
-    fn enter(&self, program: impl AsRef<OsStr>) -> Command {
+    /// `program` of this machine, to be run in it.
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.path())).arg("--").arg(program);
         command

@@ -27,8 +27,9 @@ pub(super) fn template(directory: &Path) -> anyhow::Result<PathBuf> {
     }
     let journal = directory.join("rootfs.log");
     let log = File::create(&journal).context("make the template's log")?;
-    let status = Command::new("bash")
-        .args(["-c", SCRIPT, "rootfs.sh"])
+    // What debootstrap mounts is gone when it is, however it ended.
+    let status = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "--", "bash", "-c", SCRIPT, "rootfs.sh"])
         .arg(&partial)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)

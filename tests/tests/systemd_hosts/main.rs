@@ -1,16 +1,18 @@
 //! Real systemd hosts: the laboratory itself, and the installation that README.md describes.
 
-mod desk;
 mod shipped;
 
 use std::fs;
+use std::io::Read as _;
+use std::net::TcpStream;
 use std::path::Path;
 
 use anyhow::Context as _;
 use cutover_tests::build;
-use cutover_tests::lab::{Host, Lab};
-
-use desk::{Desk, File};
+use cutover_tests::harness::people::Desk;
+use cutover_tests::harness::release::{self, Made};
+use cutover_tests::harness::text;
+use cutover_tests::lab::{Host, Lab, Mark};
 
 /// Says hello to whoever connects.
 const GREETER_SOCKET: &str =
@@ -40,9 +42,9 @@ fn a_host_comes_back_with_its_files() -> anyhow::Result<()> {
 
     for crash in [true, false] {
         if crash {
-            hosts[0].crash()?
+            hosts[0].crash()?;
         } else {
-            hosts[0].stop()?
+            hosts[0].stop()?;
         }
         assert!(hosts[0].run("true").is_err(), "a host that is off runs nothing");
         hosts[0].boot()?;
@@ -51,9 +53,10 @@ fn a_host_comes_back_with_its_files() -> anyhow::Result<()> {
 
     let greet = "exec 3<>/dev/tcp/one/7000 && cat <&3";
     assert_eq!(hosts[1].run(&format!("bash -c '{greet}'"))?, "hello\n");
-    let greet = greet.replace("one", &hosts[0].address());
-    let desk = lab.outside("bash").args(["-c", &greet]).output()?;
-    assert_eq!(String::from_utf8_lossy(&desk.stdout), "hello\n");
+    let _inside = lab.enter()?;
+    let mut said = String::new();
+    TcpStream::connect((hosts[0].address(), 7000))?.read_to_string(&mut said)?;
+    assert_eq!(said, "hello\n");
     Ok(())
 }
 
@@ -68,34 +71,26 @@ const EXPOSURE: [(&str, u32); 3] = [
 /// Where the checkout is on the hosts.
 const CHECKOUT: &str = "/root/cutover";
 
-/// A small web server: says its version to whoever asks, and in the journal when it can be asked.
-const SERVER: &str = r##"#!/usr/bin/perl
-use strict;
-use warnings;
-use IO::Socket::INET;
-my ($directory) = $0 =~ m{^(.*)/};
-open(my $file, '<', "$directory/VERSION") or die "VERSION: $!";
-chomp(my $version = <$file>);
-my $listener = IO::Socket::INET->new(LocalAddr => $ARGV[0], Listen => 16, ReuseAddr => 1) or die "listen: $@";
-$| = 1;
-print "web $version serves\n";
-while (my $peer = $listener->accept()) {
-    while (defined(my $line = <$peer>)) { last if $line =~ /^\r?$/ }
-    my $body = "web $version\n";
-    print $peer "HTTP/1.1 200 OK\r\nContent-Length: ", length $body, "\r\nConnection: close\r\n\r\n$body";
-    close $peer;
-}
-"##;
+/// The unit of the demonstration's service, which the host's administrator wrote.
+const UNIT: &str = "[Unit]\nDescription=Web\n[Service]\nDynamicUser=yes\n\
+    WorkingDirectory=/srv/cutover/web/current/payload\n\
+    ExecStart=/srv/cutover/web/current/payload/bin/serve\n\
+    Environment=LISTEN=127.0.0.1:8080 NODE=%H\n";
 
-/// Its unit, which the host's administrator wrote.
-const UNIT: &str = "[Unit]\nDescription=Web\n[Service]\n\
-    ExecStart=/srv/cutover/web/current/payload/web 127.0.0.1:8080\nDynamicUser=yes\n";
+/// What the administrator makes of the shipped applier.toml.
+const EDITOR: &str = "#!/bin/sh\nsed --in-place --expression=\"s/^host = .*/host = \\\"$(hostname)\\\"/\" \\
+    --expression='s/^#hooks = .*/hooks = \"allowed\"/' \"$1\"\n";
 
-/// Asks the web server of a host, as a program on it does.
+/// A hook that is still at work when its applier is killed, and ends by itself should that fail.
+const HOOK: &str = "#!/bin/sh\nexec sleep 5\n";
+const HOOKS: &str = "[hooks]\npost-start = { command = \"hooks/wait.sh\", timeout = \"6s\" }\n";
+
+/// Asks the service for its version, as a program on its host does.
 const ASK: &str = "bash -c 'exec 3<>/dev/tcp/127.0.0.1/8080; printf \"GET / HTTP/1.1\\r\\n\\r\\n\" >&3; tail -n 1 <&3'";
 
 /// The way that README.md describes: services are installed by its very commands, a release is deployed
-/// to hosts by restarting their unit, and an applier that is killed while it deploys goes back.
+/// to hosts by restarting their unit, and neither an applier that is killed while it deploys nor a host
+/// that crashes leaves anything else running than what was committed.
 #[test]
 fn services_are_installed_as_the_readme_says_and_deploy() -> anyhow::Result<()> {
     let name = "services_are_installed_as_the_readme_says_and_deploy";
@@ -105,54 +100,111 @@ fn services_are_installed_as_the_readme_says_and_deploy() -> anyhow::Result<()> 
         (systemd.as_path(), &*Path::new(CHECKOUT).join("systemd")),
         (build::binaries(), &*Path::new(CHECKOUT).join("target/release")),
     ];
-    let hosts = lab.boot(&["coordinator", "web-1", "web-2"], &shown)?;
+    let mut hosts = lab.boot(&["coordinator", "web-1", "web-2"], &shown)?;
     // A panic while the hosts are up shows their journals.
-    install_and_deploy(&lab, &hosts).expect("the services do what README.md says");
+    install_and_deploy(&lab, &mut hosts).expect("the services do what README.md says");
     Ok(())
 }
 
-fn install_and_deploy(lab: &Lab, hosts: &[Host]) -> anyhow::Result<()> {
+fn install_and_deploy(lab: &Lab, hosts: &mut [Host]) -> anyhow::Result<()> {
     let [coordinator, agents @ ..] = hosts else { anyhow::bail!("three were booted") };
-    let desk = Desk::new(lab, format!("{}:7400", coordinator.address()))?;
-    for (file, mode) in [("log.pem", 0o600), ("policy.json", 0o644)] {
-        coordinator.write(&format!("{CHECKOUT}/{file}"), desk.read(file)?, mode)?;
+    let directory = tempfile::tempdir()?;
+    let _inside = lab.enter()?;
+    let desk = Desk {
+        binaries: build::binaries().to_owned(),
+        directory: directory.path().to_owned(),
+        coordinator: Some(format!("{}:7400", coordinator.address())),
+    };
+    desk.prepare()?;
+    for (file, mode) in [(desk.key("log"), 0o600), (desk.policy(), 0o644)] {
+        let name = file.file_name().context("a file has a name")?.to_string_lossy();
+        coordinator.write(&format!("{CHECKOUT}/{name}"), fs::read(&file)?, mode)?;
     }
     install(coordinator, "install-coordinator", "")?;
-    for host in agents {
-        install_agent(host, &desk.grant()?)?;
+    sandboxes_are_tight(coordinator, &EXPOSURE[..1])?;
+    for host in &*agents {
+        install_agent(host, &desk)?;
+        sandboxes_are_tight(host, &EXPOSURE[1..])?;
     }
-    for (host, units) in [(coordinator, &EXPOSURE[..1]), (&agents[0], &EXPOSURE[1..])] {
-        sandboxes_are_tight(host, units)?;
-    }
+    secrets_are_kept(coordinator, &agents[0])?;
+    a_release_is_deployed(&desk, agents)?;
+    a_killed_applier_goes_back(&desk, agents)?;
+    a_crashed_host_runs_what_was_committed(&mut agents[1])
+}
 
-    let marks = [agents[0].mark()?, agents[1].mark()?];
-    desk.roll_out("R-1", "1.0", &payload("1.0\n"), "1s")?;
+fn a_release_is_deployed(desk: &Desk, agents: &[Host]) -> anyhow::Result<()> {
+    let marks: Vec<_> = agents.iter().map(Host::mark).collect::<Result<_, _>>()?;
+    roll_out(desk, "1.0", &Made::default())?;
     for (host, mark) in agents.iter().zip(&marks) {
-        let end = host.await_journal(mark, "cutover-applier", "ended application=web")?;
-        assert!(end.contains("what=Committed"), "{end}");
-        assert_eq!(host.run(ASK)?, "web 1.0\n");
-    }
-
-    let mark = agents[0].mark()?;
-    desk.roll_out("R-2", "1.1", &payload("1.1\n"), "2m")?;
-    agents[0].await_journal(&mark, "web.service", "web 1.1 serves")?;
-    let mark = agents[0].mark()?;
-    agents[0].run("kill -KILL $(systemctl show --property=MainPID --value cutover-applier)")?;
-    let end = agents[0].await_journal(&mark, "cutover-applier", "ended application=web")?;
-    assert!(end.contains("what=Returned"), "{end}");
-    for host in agents {
-        assert_eq!(host.run(ASK)?, "web 1.0\n", "{}", host.name());
-    }
-    let journal = agents[1].run("journalctl --unit=web.service --output=cat")?;
-    assert!(!journal.contains("web 1.1"), "the host after the canary never saw what failed there");
-    for unit in ["cutover-applier", "cutover-agent", "web"] {
-        assert_eq!(agents[0].run(&format!("systemctl is-active {unit}"))?, "active\n");
+        ended(host, mark, "Committed")?;
+        assert_eq!(host.run(ASK)?, "1.0\n", "{}", host.name());
     }
     Ok(())
 }
 
-fn payload(version: &str) -> [File<'_>; 2] {
-    [("web", SERVER, 0o755), ("VERSION", version, 0o644)]
+/// The applier of the canary is killed while the new release runs already and a hook is at work: started
+/// again by systemd, it goes back, and the rollout goes no further.
+fn a_killed_applier_goes_back(desk: &Desk, agents: &[Host]) -> anyhow::Result<()> {
+    let [canary, rest] = agents else { anyhow::bail!("two have an agent") };
+    let mark = canary.mark()?;
+    let hooks = [("wait.sh", HOOK)];
+    roll_out(desk, "1.1", &Made { manifest: HOOKS, hooks: &hooks, ..Made::default() })?;
+    canary.await_journal(&mark, "web.service", "Started web.service")?;
+    assert_eq!(canary.run(ASK)?, "1.1\n");
+    let mark = canary.mark()?;
+    canary.run("kill -KILL $(systemctl show --property=MainPID --value cutover-applier)")?;
+    ended(canary, &mark, "Returned")?;
+    for host in agents {
+        assert_eq!(host.run(ASK)?, "1.0\n", "{}", host.name());
+    }
+    let journal = rest.run("journalctl --unit=web.service --output=cat")?;
+    let starts = journal.lines().filter(|line| line.starts_with("Started")).count();
+    assert_eq!(starts, 1, "the host after the canary never saw what failed there:\n{journal}");
+    sandboxes_are_tight(canary, &EXPOSURE[1..])
+}
+
+/// From a directory to a window that is open for every host of staging.
+fn roll_out(desk: &Desk, version: &str, made: &Made<'_>) -> anyhow::Result<()> {
+    let package = release::build(desk, version, made)?;
+    let package = package.to_string_lossy();
+    let staging = ["--environment", "staging"];
+    let submitted = desk.run("alice", &[&["submit", &package], &staging[..]].concat())?;
+    let release = text(&submitted, "release")?;
+    desk.run("lena", &["review", &release, "--complete"])?;
+    desk.run("lena", &["deliver", &release, "--location", "shelf 1"])?;
+    let window = ["--start", "now", "--for", "30m"];
+    desk.run("max", &[&["book", &release], &staging[..], &window].concat())?;
+    desk.run("max", &["window", "release", &release])?;
+    Ok(())
+}
+
+/// Nobody enabled the application's unit: that it runs after a boot is the applier's doing.
+fn a_crashed_host_runs_what_was_committed(host: &mut Host) -> anyhow::Result<()> {
+    let mark = host.mark()?;
+    host.crash()?;
+    host.boot()?;
+    host.await_journal(&mark, "web.service", "Started web.service")?;
+    assert_eq!(host.run(ASK)?, "1.0\n");
+    sandboxes_are_tight(host, &EXPOSURE[1..])
+}
+
+/// Waits until an order for the application has ended on the host, and holds it to how.
+fn ended(host: &Host, mark: &Mark, how: &str) -> anyhow::Result<()> {
+    let line = host.await_journal(mark, "cutover-applier", "ended application=web")?;
+    assert!(line.contains(&format!("what={how}")), "{line}");
+    Ok(())
+}
+
+/// What is secret is out of reach of the services' own users, and the socket of everybody else.
+fn secrets_are_kept(coordinator: &Host, agent: &Host) -> anyhow::Result<()> {
+    // What all may read shows that a refusal is not the attempt's own failure.
+    let shut = "runuser -u $user -- test -r /etc/passwd; ! runuser -u $user -- test -r $path";
+    coordinator.run(&format!("user=cutover-coordinator path=/etc/cutover/log.pem; {shut}"))?;
+    agent.run(&format!("user=cutover-agent path=/var/lib/cutover-applier/ledger; {shut}"))?;
+    agent.run(&format!("user=nobody path=/var/lib/cutover-agent/transport.pem; {shut}"))?;
+    let socket = agent.run("stat --format='%a %U %G' /run/cutover/applier.sock")?;
+    assert_eq!(socket, "660 root cutover-agent\n");
+    Ok(())
 }
 
 /// Runs a block of README.md in the host's checkout, after `before`.
@@ -163,11 +215,12 @@ fn install(host: &Host, block: &str, before: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn install_agent(host: &Host, join: &str) -> anyhow::Result<()> {
+fn install_agent(host: &Host, desk: &Desk) -> anyhow::Result<()> {
+    let staging = ["--environment", "staging", "--application", "web"];
+    let granted = desk.run("olga", &[&["host", "grant"], &staging[..]].concat())?;
+    let join = text(&granted, "join")?;
     host.write("/etc/systemd/system/web.service", UNIT, 0o644)?;
-    let editor =
-        format!("#!/bin/sh\nsed --in-place 's/^host = .*/host = \"{}\"/' \"$1\"\n", host.name());
-    host.write("/root/editor", editor, 0o755)?;
+    host.write("/root/editor", EDITOR, 0o755)?;
     let mark = host.mark()?;
     install(host, "install-agent", &format!("export EDITOR=/root/editor JOIN={join}"))?;
     host.await_journal(&mark, "cutover-applier", "this host is enrolled")?;

@@ -53,7 +53,7 @@ fn key_row(entry: &KeyEntry) -> [String; 6] {
         scope(&entry.environments),
         match entry.status {
             KeyStatus::Active => "active".to_owned(),
-            KeyStatus::Rotated { since } => format!("rotated in version {since}"),
+            KeyStatus::Rotated { logged_below } => format!("rotated at entry {logged_below}"),
             KeyStatus::Compromised => "compromised".to_owned(),
         },
         entry.key.id().short(),

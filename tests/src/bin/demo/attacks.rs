@@ -7,9 +7,11 @@ use std::process::Command;
 
 use anyhow::Context as _;
 use cutover_shared::digest::Digest;
+use cutover_shared::statement::{Judgement, Vote};
 use cutover_tests::harness::host::Host;
 use cutover_tests::harness::people::path;
 use cutover_tests::harness::release::{self, Made};
+use cutover_tests::harness::watch::append_unasked;
 use cutover_tests::harness::{Booked, Stage, status};
 
 use crate::story::{Cast, STAGING, WAVES};
@@ -59,7 +61,18 @@ pub(crate) async fn attack(
         table.row(what, code, observed);
     }
     table.chapter("it admits the submitter's vote on her own release");
-    stage.desk.run("alice", &["vote", &release, "--approve"])?;
+    let number: u64 = release.trim_start_matches("R-").parse()?;
+    let id = stage
+        .until("the release", |state| {
+            state.cases().find(|case| case.number == number).map(|case| case.release.id())
+        })
+        .await?;
+    let vote = Vote {
+        release: id,
+        environments: ["production".parse()?].into(),
+        judgement: Judgement::Accepted { reason: "mine".to_owned() },
+    };
+    append_unasked(&stage.desk, "alice", vote.into()).await?;
     cheat(stage, &[("prd-1", &now.booking)]).await?;
     let observed = stage.refusal("prd-1", &now.booking, "duties-not-separate").await?;
     table.row("a vote by the submitter, on the host", "duties-not-separate", observed);

@@ -1,0 +1,165 @@
+//! What a release brings with it: hooks with their undo, checks of every kind, a first installation that
+//! fails; and the bytes that a host gets only in its turn.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use cutover_shared::digest::Digest;
+use cutover_shared::key::SecretKey;
+use cutover_shared::protocol::{Part, Request, Response};
+use cutover_shared::refusal::Code;
+use cutover_shared::statement::Event;
+use cutover_tests::harness::people::public;
+use cutover_tests::harness::release::Made;
+use cutover_tests::harness::{PATIENCE, Stage};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{HOST, WAVE, hook, host, ready, returned, runs, stage};
+
+/// Two more checks: a port, and a command of the release itself.
+const CHECKS: &str = r#"
+[hooks]
+support = ["hooks/check"]
+
+[[health]]
+name = "port"
+kind = "tcp"
+address = "{listen}"
+timeout = "2s"
+
+[[health]]
+name = "own-word"
+kind = "exec"
+command = ["hooks/check", "{node}"]
+timeout = "2s"
+"#;
+
+const CHECK: &str = "#!/bin/sh\n[ \"$CUTOVER_APPLICATION $1\" = 'web stg-1' ]\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hooks_and_checks() -> anyhow::Result<()> {
+    let (mut stage, _directory) = stage().await?;
+    first_installation(&mut stage).await?;
+    checks_of_every_kind(&mut stage).await?;
+    comes_back(&stage).await?;
+    failing_hooks(&mut stage).await?;
+    only_in_its_turn(&mut stage).await
+}
+
+/// A first installation that fails leaves nothing: no link, no process, no slot.
+async fn first_installation(stage: &mut Stage) -> anyhow::Result<()> {
+    let made = Made { unhealthy_on: &[HOST], ..Made::default() };
+    let release = ready(stage, "0.9", &made)?;
+    let booked = stage.open_window(&release, "staging", &WAVE)?;
+    let outcome = stage.outcome(HOST, &booked.booking).await?;
+    let (step, reason) = returned(&outcome.event)?;
+    ensure!(step == "checking" && reason.contains("not healthy"), "{step}: {reason}");
+    ensure!(outcome.running.is_none());
+    let host = host(stage, HOST)?;
+    ensure!(host.current().is_none() && host.page().is_none(), "something is left");
+    let left = cutover_applier::find::running(&host.directory.join("web"));
+    ensure!(left.is_empty(), "still running: {left:?}");
+    let slots = cutover_tests::harness::slots::names(host)?;
+    ensure!(slots.is_empty(), "still there: {slots:?}");
+    Ok(())
+}
+
+async fn checks_of_every_kind(stage: &mut Stage) -> anyhow::Result<()> {
+    let made = Made { manifest: CHECKS, hooks: &[("check", CHECK)], ..Made::default() };
+    let release = ready(stage, "1.0", &made)?;
+    let booked = stage.open_window(&release, "staging", &WAVE)?;
+    let outcome = stage.outcome(HOST, &booked.booking).await?;
+    ensure!(outcome.event == Event::Committed, "{outcome:#?}");
+    for check in ["page", "port", "own-word"] {
+        let passed = outcome.readings.iter().any(|it| it.check == check && it.healthy);
+        ensure!(passed, "{check} is not among {:#?}", outcome.readings);
+    }
+    runs(stage, "1.0")
+}
+
+/// A committed application that dies is started again, and again.
+async fn comes_back(stage: &Stage) -> anyhow::Result<()> {
+    let root = host(stage, HOST)?.directory.join("web");
+    for _ in 0..2 {
+        let found = cutover_applier::find::running(&root);
+        let dies = found.first().context("the application runs")?.pid;
+        let pid = i32::try_from(dies).ok().and_then(Pid::from_raw).context("a process id")?;
+        kill_process(pid, Signal::KILL)?;
+        let began = Instant::now();
+        let again = || {
+            let found = cutover_applier::find::running(&root);
+            found.first().is_some_and(|it| it.pid != dies) && runs(stage, "1.0").is_ok()
+        };
+        // Only the page itself tells when it answers again.
+        while !again() {
+            ensure!(began.elapsed() < PATIENCE, "it does not come back\n{}", stage.logs());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    Ok(())
+}
+
+/// A hook that fails takes the host back, its undo runs, and what it said is in the outcome.
+async fn failing_hooks(stage: &mut Stage) -> anyhow::Result<()> {
+    for (version, place) in [("1.1", "pre-stop"), ("1.2", "post-start")] {
+        let undone = stage.desk.directory.join(format!("{version}.undone"));
+        let manifest =
+            format!("{}undo = {{ command = \"hooks/undo\", timeout = \"5s\" }}\n", hook(place));
+        let undo = format!("#!/bin/sh\necho undone > '{}'\n", undone.display());
+        let fails = "#!/bin/sh\necho 'the queue cannot be drained' >&2\nexit 3\n";
+        let made = Made {
+            manifest: &manifest,
+            hooks: &[(place, fails), ("undo", &undo)],
+            ..Made::default()
+        };
+        let release = ready(stage, version, &made)?;
+        let booked = stage.open_window(&release, "staging", &WAVE)?;
+        let outcome = stage.outcome(HOST, &booked.booking).await?;
+        let (step, reason) = returned(&outcome.event)?;
+        ensure!(step == format!("{place} hook"), "{step}: {reason}");
+        ensure!(reason.contains("the queue cannot be drained"), "{reason}");
+        ensure!(undone.exists(), "{place}: the undo did not run");
+        runs(stage, "1.0")?;
+    }
+    Ok(())
+}
+
+/// The coordinator gives a host no byte of a package outside its window, and none of what it has done.
+async fn only_in_its_turn(stage: &mut Stage) -> anyhow::Result<()> {
+    let release = ready(stage, "1.3", &Made::default())?;
+    ensure!(refused(stage, &release).await? == Code::NotReleased, "before any window");
+    let window = [&["--start", "+2h", "--for", "30m"][..], &WAVE].concat();
+    let booked = stage.book(&release, "staging", &window)?;
+    stage.desk.run("max", &["window", "release", &booked.booking])?;
+    let code = refused(stage, &release).await?;
+    ensure!(code == Code::WindowNotOpen, "before its window: {code}");
+    stage.deploy(&release, "staging", &[HOST], &WAVE).await?;
+    let code = refused(stage, &release).await?;
+    ensure!(
+        matches!(code, Code::NotCleared | Code::WindowNotOpen | Code::GenerationPassed),
+        "after it: {code}"
+    );
+    Ok(())
+}
+
+/// Asks for the index of a release's package as the host, with its own transport key.
+async fn refused(stage: &mut Stage, release: &str) -> anyhow::Result<Code> {
+    let number: u64 = release.trim_start_matches("R-").parse()?;
+    let package: Digest = stage
+        .until("the release", |state| {
+            state.cases().find(|case| case.number == number).map(|case| case.release.says().package)
+        })
+        .await?;
+    let pem = std::fs::read_to_string(host(stage, HOST)?.directory.join("transport.pem"))?;
+    let key = SecretKey::from_pem(&pem, None)?;
+    let server = std::fs::read_to_string(public(&stage.desk.key("log")))?;
+    let server = cutover_shared::key::PublicKey::from_pem(&server)?;
+    let endpoint = cutover_transport::client_endpoint()?;
+    let address = stage.desk.coordinator.clone().context("the coordinator runs")?;
+    let connection = cutover_transport::connect(&endpoint, &address, &server, &key).await?;
+    let question = Request::Artifact { package, part: Part::Index, offset: 0, length: 16 };
+    match cutover_transport::request(&connection, &question).await? {
+        Response::Refused(refusal) => Ok(refusal.code),
+        other => anyhow::bail!("{release}: not refused: {other:?}"),
+    }
+}
