@@ -4,13 +4,14 @@
 //! said or done about it. The parts: `offers` (what the coordinator sent, and clearances), `effects` (what
 //! the deployment machines ask for), `membership` (joining, and what the log has acknowledged).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_machine::Machine;
 use cutover_shared::evidence::Trust;
 use cutover_shared::key::SecretKey;
+use cutover_shared::log::TreeHead;
 use cutover_shared::name::Name;
 use cutover_shared::protocol::{FromApplier, HostReport};
 use tokio::sync::mpsc;
@@ -29,6 +30,9 @@ use crate::saved::{Saved, SavedApplication, SavedTrust};
 /// The longest that the loop sleeps: the wall clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
+/// Heads that are remembered as left: more than receipts can overtake one offer.
+const HEADS_KEPT: usize = 8;
+
 /// Everything.
 #[derive(Debug)]
 pub struct Applier {
@@ -37,6 +41,8 @@ pub struct Applier {
     pub(crate) ledger: Ledger,
     pub(crate) saved: Saved,
     trust: Option<Trust>,
+    /// Heads that this run has left, the newest first.
+    pub(crate) heads: VecDeque<TreeHead>,
     pub(crate) host_key: SecretKey,
     pub(crate) deployments: BTreeMap<Name, Deployment>,
     pub(crate) link: Option<Link>,
@@ -97,6 +103,7 @@ impl Applier {
             clock,
             ledger,
             trust,
+            heads: VecDeque::new(),
             saved,
             host_key,
             deployments,
@@ -254,7 +261,10 @@ impl Applier {
     /// Takes over what is to be trusted from now on; the caller saves.
     pub(crate) fn set_trust(&mut self, trust: Trust) {
         self.saved.trust = Some(SavedTrust::of(&trust));
-        self.trust = Some(trust);
+        if let Some(before) = self.trust.replace(trust) {
+            self.heads.push_front(before.head);
+            self.heads.truncate(HEADS_KEPT);
+        }
     }
 
     /// Size of the newest head known.

@@ -331,7 +331,7 @@ impl Applier {
     /// It was started again, and is watched like the first.
     pub(crate) fn restarted(&mut self, name: &Name, running: Running) {
         let Some(deployment) = self.deployments.get_mut(name) else { return };
-        if deployment.working_on().is_none() {
+        if deployment.watched.is_none() && crate::process::is_running(&running) {
             deployment.watched = Some(running);
             self.watch(name, running);
         }

@@ -21,7 +21,9 @@
 //! dependencies of this crate keep them out.
 
 pub mod applier;
+mod assignment;
 mod child;
+mod clearances;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -7,38 +7,27 @@
 
 use std::collections::BTreeSet;
 
-use cutover_machine::{
-    Assignment, Decision, HealthPolicy, Hold, Hooks as MachineHooks, Kind, Rejection,
-    Reversibility, Withstands,
-};
+use cutover_machine::{Assignment, Hold, Hooks as MachineHooks, Kind, Reversibility, Withstands};
 use cutover_shared::authorise::{
-    self, ClearanceFacts, HostFacts, InstalledFacts, Order, Question, ReturnOrder, TakenBack,
+    self, HostFacts, InstalledFacts, Question, ReturnOrder, TakenBack,
 };
 use cutover_shared::digest::Digest;
-use cutover_shared::dsse::Envelope;
-use cutover_shared::evidence::{self, Evidence, Opened};
-use cutover_shared::log::checkpoint;
+use cutover_shared::evidence::{self, Evidence, Opened, Trust};
 use cutover_shared::name::Name;
-use cutover_shared::package::health::Probe;
-use cutover_shared::package::manifest::{HookStage, Manifest};
-use cutover_shared::policy::TrustPolicy;
-use cutover_shared::protocol::{ClearanceAnswer, Directive, FromApplier};
+use cutover_shared::protocol::{Directive, FromApplier};
 use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::statement::Phase;
 
 use crate::applier::Applier;
+use crate::assignment::{accept, coded, forward_assignment, refusal_of};
 use crate::clock;
-use crate::config::{Application, Hooks, ProbeKind};
-use crate::content::{self, Package};
-use crate::deployment::{Asking, Hand};
-use crate::event::Event;
-use crate::fetch::Fetcher;
+use crate::content::Package;
+use crate::deployment::Hand;
 use crate::outcome;
 use crate::saved::SavedOrder;
-use crate::work;
 
 /// Most characters of a refusal's facts that are kept and signed.
-const MAX_FACTS: usize = 1000;
+pub(crate) const MAX_FACTS: usize = 1000;
 
 /// An order that is looked at for longer than this without getting anywhere gives way to a new offer.
 const LOOKING_TOO_LONG: std::time::Duration = std::time::Duration::from_secs(10);
@@ -65,16 +54,23 @@ impl Applier {
         Ok(opened)
     }
 
-    /// Whether this host's head is another than the one that the coordinator was told last: then its proofs
-    /// begin at the old one, and it offers again when it has heard.
-    fn moved_on(&self) -> bool {
-        self.told.as_ref().is_none_or(|told| told.known != self.known())
+    /// Whether the evidence was made for a head that this host has left since: then its proofs begin there,
+    /// and the coordinator offers again when it has heard of the new one.
+    fn overtaken(&self, order: Digest, evidence: &Evidence) -> bool {
+        let Some(trust) = self.trust() else { return false };
+        self.heads.iter().any(|head| {
+            let before = Trust { head: head.clone(), ..trust.clone() };
+            evidence::open(evidence, &order, &before).is_ok()
+        })
     }
 
     fn offer(&mut self, order: Digest, evidence: &Evidence) {
         let opened = match self.open(order, evidence) {
             Ok(opened) => opened,
-            Err(refusal) if refusal.code == Code::CheckpointInconsistent && self.moved_on() => {
+            Err(refusal)
+                if refusal.code == Code::CheckpointInconsistent
+                    && self.overtaken(order, evidence) =>
+            {
                 return tracing::debug!(%refusal, "the offer was made for a head of before");
             }
             Err(refusal) => return self.refuse(None, order, None, &refusal),
@@ -256,166 +252,6 @@ impl Applier {
         }
     }
 
-    /// Asks for a clearance with a new nonce.
-    pub(crate) fn ask(
-        &mut self,
-        name: &Name,
-        order: Digest,
-        phase: Phase,
-        effect: Option<cutover_machine::EffectId>,
-    ) {
-        let mut random = [0; 32];
-        if let Err(error) = getrandom::fill(&mut random) {
-            return tracing::error!(%error, "no randomness for a nonce");
-        }
-        let nonce = Digest::from_bytes(random);
-        let known = self.known();
-        let sent = self.clock.now().monotonic;
-        if let Some(deployment) = self.deployments.get_mut(name) {
-            deployment.asking = Some(Asking { nonce, order, phase, sent, known, effect });
-        }
-        self.say(FromApplier::WantClearance { order, phase, nonce, known });
-    }
-
-    /// Asks again, each with a new nonce, for what was asked before a connection was lost.
-    pub(crate) fn ask_again(&mut self) {
-        let unanswered = |(name, it): (&Name, &crate::deployment::Deployment)| {
-            it.asking.clone().map(|asking| (name.clone(), asking))
-        };
-        let asked: Vec<_> = self.deployments.iter().filter_map(unanswered).collect();
-        for (name, asking) in asked {
-            self.ask(&name, asking.order, asking.phase, asking.effect);
-        }
-    }
-
-    /// An answer to a request for a clearance.
-    pub(crate) fn clearance(&mut self, nonce: Digest, answer: Result<ClearanceAnswer, Refusal>) {
-        let mine = |(name, deployment): (&Name, &crate::deployment::Deployment)| {
-            let asking = deployment.asking.as_ref().filter(|asking| asking.nonce == nonce)?;
-            Some((name.clone(), asking.clone()))
-        };
-        let Some((name, asking)) = self.deployments.iter().find_map(mine) else { return };
-        if answer.is_ok() && asking.known != self.known() {
-            // A receipt came in between and moved the head: the answer's proof begins at the old one.
-            return self.ask(&name, asking.order, asking.phase, asking.effect);
-        }
-        // What the network half says is not to be signed: it could say anything.
-        let answer = answer.map_err(|refusal| {
-            let facts: String = refusal.to_string().chars().take(MAX_FACTS).collect();
-            Refusal::new(Code::NotCleared, facts)
-        });
-        let result = answer.and_then(|answer| self.check_clearance(&name, &asking, &answer));
-        let about = self
-            .deployments
-            .get(&name)
-            .and_then(|it| it.hand.as_ref())
-            .and_then(|hand| about(&hand.opened, hand.order));
-        if let Some(deployment) = self.deployments.get_mut(&name) {
-            deployment.asking = None;
-        }
-        match (result, asking.effect) {
-            (Ok((order, id)), effect) => self.cleared(&name, asking.order, order, id, effect),
-            (Err(refusal), Some(_))
-                if refusal.code == Code::NotCleared && asking.phase == Phase::Start =>
-            {
-                // Not its turn yet: the machine asks again by itself until the window closes.
-                tracing::info!(%refusal, "no clearance to start");
-            }
-            (Err(refusal), Some(effect)) => {
-                let now = self.clock.now();
-                if let Some(deployment) = self.deployments.get_mut(&name) {
-                    let decision = Decision::Refused(refusal.to_string());
-                    let _ = deployment.machine.handle_clearance(effect, decision, now);
-                }
-            }
-            (Err(refusal), None) => {
-                if let Some(deployment) = self.deployments.get_mut(&name) {
-                    deployment.hand = None;
-                }
-                self.refuse(Some(&name), asking.order, about, &refusal);
-            }
-        }
-    }
-
-    /// The order with a good clearance, and the clearance's identity.
-    fn check_clearance(
-        &mut self,
-        name: &Name,
-        asking: &Asking,
-        answer: &ClearanceAnswer,
-    ) -> Result<(Order, Digest), Refusal> {
-        let now = self.clock.now();
-        let unjoined = || Refusal::new(Code::SubjectUnknown, "this host has not joined");
-        let mut trust = self.trust().cloned().ok_or_else(unjoined)?;
-        let log = &trust.policy.document().log;
-        let checkpoint = checkpoint::verify(&answer.checkpoint, &log.origin, &log.key)
-            .map_err(|error| Refusal::new(Code::SignatureInvalid, error.to_string()))?;
-        if checkpoint.head != trust.head {
-            evidence::extends(&trust.head, &checkpoint.head, &answer.consistency)?;
-        }
-        trust.head = checkpoint.head.clone();
-        let facts = self.facts(name);
-        let nothing = || Refusal::new(Code::NotCleared, "the order is not in hand any longer");
-        let deployment = self.deployments.get(name).ok_or_else(nothing)?;
-        let hand =
-            deployment.hand.as_ref().filter(|it| it.order == asking.order).ok_or_else(nothing)?;
-        let judged_by = hand.opened.state().policy().map(TrustPolicy::id);
-        if judged_by != Some(trust.policy.id()) {
-            // The policy has moved on since the evidence was opened: it is offered again, with the new one.
-            return Err(Refusal::new(Code::NotCleared, "the trust policy has changed meanwhile"));
-        }
-        let question = Question {
-            state: hand.opened.state(),
-            host: &facts,
-            order: asking.order,
-            phase: asking.phase,
-            now: now.wall,
-        };
-        let clearance = ClearanceFacts {
-            nonce: asking.nonce,
-            round_trip: now.monotonic.saturating_sub(asking.sent),
-            head: checkpoint.head,
-        };
-        let order = authorise::authorise(&question, &answer.clearance, &clearance)?;
-        let id = Envelope::parse(&answer.clearance).map(|envelope| envelope.id());
-        let id = id.map_err(|error| Refusal::new(Code::Malformed, error.to_string()))?;
-        self.set_trust(trust);
-        self.saved.newest_time = self.saved.newest_time.max(Some(order.cleared().time()));
-        if let Some(application) = self.saved.applications.get_mut(name) {
-            application.clearances.push((id, answer.clearance.clone()));
-        }
-        self.save().map_err(|error| Refusal::new(Code::Busy, format!("ledger: {error}")))?;
-        Ok((order, id))
-    }
-
-    fn cleared(
-        &mut self,
-        name: &Name,
-        order_id: Digest,
-        order: Order,
-        id: Digest,
-        effect: Option<cutover_machine::EffectId>,
-    ) {
-        let now = self.clock.now();
-        let (events, wanted) = (self.events.clone(), self.wanted.clone());
-        let Some(deployment) = self.deployments.get_mut(name) else { return };
-        let package = order.candidate().package();
-        if let Some(hand) = &mut deployment.hand {
-            hand.cleared = Some(order);
-            hand.clearance = Some(id);
-        }
-        if let Some(effect) = effect {
-            let _ = deployment.machine.handle_clearance(effect, Decision::Granted(id), now);
-            return;
-        }
-        let application = name.clone();
-        let fetcher = Fetcher::new(package, wanted);
-        deployment.reader = Some(tokio::spawn(async move {
-            let result = content::read(package, &fetcher).await.map(Box::new);
-            let _ = events.send(Event::Read { application, order: order_id, result }).await;
-        }));
-    }
-
     /// The manifest is here: is it what was approved, and does the host allow it?
     pub(crate) fn package_read(
         &mut self,
@@ -586,124 +422,11 @@ fn application_of(opened: &Opened, order: Digest) -> Option<Name> {
 }
 
 /// Release and package of an order.
-fn about(opened: &Opened, order: Digest) -> Option<(Digest, Digest)> {
+pub(crate) fn about(opened: &Opened, order: Digest) -> Option<(Digest, Digest)> {
     let booking = opened.state().booking(&order);
     let booking = booking.map(|(case, _)| (case.release.id(), case.release.says().package));
     booking.or_else(|| {
         let rollback = opened.state().rollback(&order)?;
         Some((order, rollback.rollback.says().from))
     })
-}
-
-fn coded(text: &str) -> Refusal {
-    let (name, facts) = text.split_once(": ").unwrap_or(("", text));
-    let code = Code::ALL.iter().copied().find(|code| code.name() == name);
-    Refusal::new(code.unwrap_or(Code::Busy), facts)
-}
-
-fn refusal_of(rejection: &Rejection) -> Refusal {
-    let code = match rejection {
-        Rejection::WrongApplication(_) => Code::WrongApplication,
-        Rejection::GenerationPassed { .. } | Rejection::AlreadyCommitted => Code::GenerationPassed,
-        Rejection::WindowNotOpen(_) => Code::WindowNotOpen,
-        Rejection::WindowClosed(_) => Code::WindowClosed,
-        Rejection::WindowTooShort(_) => Code::WindowTooShort,
-        Rejection::Busy(_)
-        | Rejection::Stuck
-        | Rejection::Stale(_)
-        | Rejection::WrongAnswer(_)
-        | Rejection::OutOfPlace(_)
-        | Rejection::NotForward => Code::Busy,
-    };
-    Refusal::new(code, rejection.to_string())
-}
-
-/// Whether the manifest is what the release statement says of it, and what the host allows.
-fn accept(manifest: &Manifest, order: &Order, host: &Application) -> Result<(), Refusal> {
-    let candidate = order.candidate();
-    let mismatch = |what: &str| {
-        Refusal::new(Code::DigestMismatch, format!("the manifest's {what} is not the release's"))
-    };
-    if manifest.application != *candidate.application() {
-        return Err(mismatch("application"));
-    }
-    if manifest.apply_budget != candidate.apply_budget()
-        || manifest.rollback_reserve != candidate.rollback_reserve()
-    {
-        return Err(mismatch("apply-budget or rollback-reserve"));
-    }
-    if manifest.rollback.irreversible != candidate.is_irreversible() {
-        return Err(mismatch("irreversible"));
-    }
-    let hooks = HookStage::ALL.into_iter().any(|stage| manifest.hooks.at(stage).is_some());
-    if hooks && host.hooks == Hooks::Refused {
-        return Err(Refusal::new(Code::Inhibited, "this host's configuration refuses hooks"));
-    }
-    for check in &manifest.health {
-        let kind = match check.probe {
-            Probe::Http { .. } => ProbeKind::Http,
-            Probe::Tcp { .. } => ProbeKind::Tcp,
-            Probe::Exec { .. } => ProbeKind::Exec,
-        };
-        let packaged = matches!(&check.probe, Probe::Exec { command }
-            if command.first().is_some_and(|program| !program.starts_with('/')));
-        if packaged && host.hooks == Hooks::Refused {
-            let facts = format!(
-                "this host's configuration refuses the package's programs ({})",
-                check.name
-            );
-            return Err(Refusal::new(Code::Inhibited, facts));
-        }
-        if !host.probes.contains(&kind) {
-            let facts =
-                format!("this host's configuration refuses {kind:?} checks ({})", check.name);
-            return Err(Refusal::new(Code::Inhibited, facts));
-        }
-    }
-    Ok(())
-}
-
-fn forward_assignment(
-    manifest: &Manifest,
-    order: &Order,
-    name: &Name,
-    generation: u64,
-) -> Assignment {
-    let candidate = order.candidate();
-    let present = |stage: &HookStage| manifest.hooks.at(*stage).is_some();
-    let undone =
-        |stage: &HookStage| manifest.hooks.at(*stage).is_some_and(|hook| hook.undo.is_some());
-    let phases = |test: &dyn Fn(&HookStage) -> bool| {
-        HookStage::ALL.into_iter().filter(|stage| test(stage)).map(work::phase).collect()
-    };
-    let policy = &manifest.health_policy;
-    let slowest = manifest.health.iter().map(|check| check.timeout).max();
-    Assignment {
-        application: name.to_string(),
-        generation,
-        package: candidate.package(),
-        release: candidate.release(),
-        booking: candidate.order(),
-        kind: Kind::Forward,
-        window_start: candidate.window().start,
-        window_end: candidate.window().end,
-        apply_budget: candidate.apply_budget(),
-        rollback_reserve: candidate.rollback_reserve(),
-        hooks: MachineHooks { forward: phases(&present), undo: phases(&undone) },
-        health: HealthPolicy {
-            start_grace: policy.start_grace,
-            interval: policy.interval,
-            // A round is late a little after its slowest check was cut off.
-            timeout: slowest.unwrap_or(policy.interval) + std::time::Duration::from_secs(2),
-            successes: policy.consecutive_successes,
-            deadline: policy.deadline,
-            bake: policy.bake,
-            bake_tolerance: policy.bake_tolerance,
-        },
-        reversibility: if candidate.is_irreversible() {
-            Reversibility::Irreversible
-        } else {
-            Reversibility::Reversible
-        },
-    }
 }

@@ -1,6 +1,5 @@
 //! What hosts are told and given: offers in the window and in the order of the waves, clearances, stops.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 

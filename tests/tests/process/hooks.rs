@@ -158,8 +158,9 @@ async fn refused(stage: &mut Stage, release: &str) -> anyhow::Result<Code> {
     let address = stage.desk.coordinator.clone().context("the coordinator runs")?;
     let connection = cutover_transport::connect(&endpoint, &address, &server, &key).await?;
     let question = Request::Artifact { package, part: Part::Index, offset: 0, length: 16 };
-    match cutover_transport::request(&connection, &question).await? {
-        Response::Refused(refusal) => Ok(refusal.code),
-        other => anyhow::bail!("{release}: not refused: {other:?}"),
-    }
+    let answer = cutover_transport::request(&connection, &question).await?;
+    let Response::Refused(refusal) = answer else {
+        anyhow::bail!("{release}: not refused: {answer:?}");
+    };
+    Ok(refusal.code)
 }

@@ -1,0 +1,182 @@
+//! Clearances: asked for with a nonce of ours, and taken only when everything stands still.
+
+use cutover_machine::{Decision, EffectId};
+use cutover_shared::authorise::{self, ClearanceFacts, Order, Question};
+use cutover_shared::digest::Digest;
+use cutover_shared::dsse::Envelope;
+use cutover_shared::evidence;
+use cutover_shared::log::checkpoint;
+use cutover_shared::name::Name;
+use cutover_shared::policy::TrustPolicy;
+use cutover_shared::protocol::{ClearanceAnswer, FromApplier};
+use cutover_shared::refusal::{Code, Refusal};
+use cutover_shared::statement::Phase;
+
+use crate::applier::Applier;
+use crate::content;
+use crate::deployment::{Asking, Deployment};
+use crate::event::Event;
+use crate::fetch::Fetcher;
+use crate::offers::{MAX_FACTS, about};
+
+impl Applier {
+    /// Asks for a clearance with a new nonce.
+    pub(crate) fn ask(
+        &mut self,
+        name: &Name,
+        order: Digest,
+        phase: Phase,
+        effect: Option<EffectId>,
+    ) {
+        let mut random = [0; 32];
+        if let Err(error) = getrandom::fill(&mut random) {
+            return tracing::error!(%error, "no randomness for a nonce");
+        }
+        let nonce = Digest::from_bytes(random);
+        let known = self.known();
+        let sent = self.clock.now().monotonic;
+        if let Some(deployment) = self.deployments.get_mut(name) {
+            deployment.asking = Some(Asking { nonce, order, phase, sent, known, effect });
+        }
+        self.say(FromApplier::WantClearance { order, phase, nonce, known });
+    }
+
+    /// Asks again, each with a new nonce, for what was asked before a connection was lost.
+    pub(crate) fn ask_again(&mut self) {
+        let unanswered = |(name, it): (&Name, &Deployment)| {
+            it.asking.clone().map(|asking| (name.clone(), asking))
+        };
+        let asked: Vec<_> = self.deployments.iter().filter_map(unanswered).collect();
+        for (name, asking) in asked {
+            self.ask(&name, asking.order, asking.phase, asking.effect);
+        }
+    }
+
+    /// An answer to a request for a clearance.
+    pub(crate) fn clearance(&mut self, nonce: Digest, answer: Result<ClearanceAnswer, Refusal>) {
+        let mine = |(name, deployment): (&Name, &Deployment)| {
+            let asking = deployment.asking.as_ref().filter(|asking| asking.nonce == nonce)?;
+            Some((name.clone(), asking.clone()))
+        };
+        let Some((name, asking)) = self.deployments.iter().find_map(mine) else { return };
+        if answer.is_ok() && asking.known != self.known() {
+            // A receipt came in between and moved the head: the answer's proof begins at the old one.
+            return self.ask(&name, asking.order, asking.phase, asking.effect);
+        }
+        // What the network half says is not to be signed: it could say anything.
+        let answer = answer.map_err(|refusal| {
+            let facts: String = refusal.to_string().chars().take(MAX_FACTS).collect();
+            Refusal::new(Code::NotCleared, facts)
+        });
+        let result = answer.and_then(|answer| self.check_clearance(&name, &asking, &answer));
+        let about = self
+            .deployments
+            .get(&name)
+            .and_then(|it| it.hand.as_ref())
+            .and_then(|hand| about(&hand.opened, hand.order));
+        if let Some(deployment) = self.deployments.get_mut(&name) {
+            deployment.asking = None;
+        }
+        match (result, asking.effect) {
+            (Ok((order, id)), effect) => self.cleared(&name, asking.order, order, id, effect),
+            (Err(refusal), Some(_))
+                if refusal.code == Code::NotCleared && asking.phase == Phase::Start =>
+            {
+                // Not its turn yet: the machine asks again by itself until the window closes.
+                tracing::info!(%refusal, "no clearance to start");
+            }
+            (Err(refusal), Some(effect)) => {
+                let now = self.clock.now();
+                if let Some(deployment) = self.deployments.get_mut(&name) {
+                    let decision = Decision::Refused(refusal.to_string());
+                    let _ = deployment.machine.handle_clearance(effect, decision, now);
+                }
+            }
+            (Err(refusal), None) => {
+                if let Some(deployment) = self.deployments.get_mut(&name) {
+                    deployment.hand = None;
+                }
+                self.refuse(Some(&name), asking.order, about, &refusal);
+            }
+        }
+    }
+
+    /// The order with a good clearance, and the clearance's identity.
+    fn check_clearance(
+        &mut self,
+        name: &Name,
+        asking: &Asking,
+        answer: &ClearanceAnswer,
+    ) -> Result<(Order, Digest), Refusal> {
+        let now = self.clock.now();
+        let unjoined = || Refusal::new(Code::SubjectUnknown, "this host has not joined");
+        let mut trust = self.trust().cloned().ok_or_else(unjoined)?;
+        let log = &trust.policy.document().log;
+        let checkpoint = checkpoint::verify(&answer.checkpoint, &log.origin, &log.key)
+            .map_err(|error| Refusal::new(Code::SignatureInvalid, error.to_string()))?;
+        if checkpoint.head != trust.head {
+            evidence::extends(&trust.head, &checkpoint.head, &answer.consistency)?;
+        }
+        trust.head = checkpoint.head.clone();
+        let facts = self.facts(name);
+        let nothing = || Refusal::new(Code::NotCleared, "the order is not in hand any longer");
+        let deployment = self.deployments.get(name).ok_or_else(nothing)?;
+        let hand =
+            deployment.hand.as_ref().filter(|it| it.order == asking.order).ok_or_else(nothing)?;
+        let judged_by = hand.opened.state().policy().map(TrustPolicy::id);
+        if judged_by != Some(trust.policy.id()) {
+            // The policy has moved on since the evidence was opened: it is offered again, with the new one.
+            return Err(Refusal::new(Code::NotCleared, "the trust policy has changed meanwhile"));
+        }
+        let question = Question {
+            state: hand.opened.state(),
+            host: &facts,
+            order: asking.order,
+            phase: asking.phase,
+            now: now.wall,
+        };
+        let clearance = ClearanceFacts {
+            nonce: asking.nonce,
+            round_trip: now.monotonic.saturating_sub(asking.sent),
+            head: checkpoint.head,
+        };
+        let order = authorise::authorise(&question, &answer.clearance, &clearance)?;
+        let id = Envelope::parse(&answer.clearance).map(|envelope| envelope.id());
+        let id = id.map_err(|error| Refusal::new(Code::Malformed, error.to_string()))?;
+        self.set_trust(trust);
+        self.saved.newest_time = self.saved.newest_time.max(Some(order.cleared().time()));
+        if let Some(application) = self.saved.applications.get_mut(name) {
+            application.clearances.push((id, answer.clearance.clone()));
+        }
+        self.save().map_err(|error| Refusal::new(Code::Busy, format!("ledger: {error}")))?;
+        Ok((order, id))
+    }
+
+    fn cleared(
+        &mut self,
+        name: &Name,
+        order_id: Digest,
+        order: Order,
+        id: Digest,
+        effect: Option<EffectId>,
+    ) {
+        let now = self.clock.now();
+        let (events, wanted) = (self.events.clone(), self.wanted.clone());
+        let Some(deployment) = self.deployments.get_mut(name) else { return };
+        let package = order.candidate().package();
+        if let Some(hand) = &mut deployment.hand {
+            hand.cleared = Some(order);
+            hand.clearance = Some(id);
+        }
+        if let Some(effect) = effect {
+            let _ = deployment.machine.handle_clearance(effect, Decision::Granted(id), now);
+            return;
+        }
+        let application = name.clone();
+        let fetcher = Fetcher::new(package, wanted);
+        deployment.reader = Some(tokio::spawn(async move {
+            let result = content::read(package, &fetcher).await.map(Box::new);
+            let _ = events.send(Event::Read { application, order: order_id, result }).await;
+        }));
+    }
+}
