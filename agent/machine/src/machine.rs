@@ -74,7 +74,7 @@ impl Machine {
 
     /// The machine as the applier finds it in the ledger after it ended for whatever reason. What had
     /// touched the host goes back; what had not starts again from its first clearance while the window
-    /// has room, at most [`RESUMES`] times.
+    /// has room, at most [`RESUMES`](crate::RESUMES) times.
     pub fn recover(record: Record, now: Now) -> Self {
         let mut machine = Self::with_record(record);
         machine.settling = Settling::Needed;

@@ -67,7 +67,7 @@ pub struct CheckArgs {
 pub struct BuildArgs {
     /// The directory
     pub directory: PathBuf,
-    /// The file to write [default: <application>-<version>.cutover beside the directory]
+    /// The file to write [default: APPLICATION-VERSION.cutover beside the directory]
     #[arg(long, short)]
     pub output: Option<PathBuf>,
     /// Print JSON

@@ -65,7 +65,7 @@ impl Tree {
         Ok(TreeHead { size, root: self.root(0, size) })
     }
 
-    /// PATH(index, D[size]) of RFC 6962, 2.1.1.
+    /// `PATH(index, D[size])` of RFC 6962, 2.1.1.
     pub fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Digest>, ProofError> {
         within(size, self.size())?;
         if index >= size {
@@ -87,7 +87,7 @@ impl Tree {
         Ok(proof)
     }
 
-    /// PROOF(old, D[new]) of RFC 6962, 2.1.2; empty when `old` is 0 or equal to `new`.
+    /// `PROOF(old, D[new])` of RFC 6962, 2.1.2; empty when `old` is 0 or equal to `new`.
     pub fn consistency(&self, old: u64, new: u64) -> Result<Vec<Digest>, ProofError> {
         within(new, self.size())?;
         within(old, new)?;
