@@ -409,6 +409,9 @@ impl TrustPolicy {
 fn read(envelope: &Envelope) -> Result<PolicyDocument, Refusal> {
     let malformed = |facts: String| Refusal::new(Code::Malformed, facts);
     let statement = Statement::read(envelope).map_err(|error| malformed(error.to_string()))?;
+    if statement.header.not_before.is_some() || statement.header.not_after.is_some() {
+        return Err(malformed("a policy is in force from its logging to its `expires`".to_owned()));
+    }
     let Says::TrustPolicy(document) = statement.says else {
         return Err(malformed(format!(
             "a {} where a trust policy was due",

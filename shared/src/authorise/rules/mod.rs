@@ -110,7 +110,11 @@ fn predicates_known(q: &Question<'_>) -> Result<(), Refusal> {
 
 // 3
 fn booked(q: &Question<'_>) -> Result<(), Refusal> {
-    q.booking().map(|_| ())
+    let (case, booking) = q.booking()?;
+    if booking.booking.header().covers(q.now) && case.release.header().covers(q.now) {
+        return Ok(());
+    }
+    refuse(Code::NotBooked, "the booking, or the release statement, is not valid at this time")
 }
 
 // 4
