@@ -353,7 +353,7 @@ mod tests {
     fn of_what_ended_for_good_only_that_is_told() {
         let mut scene = Scene::new();
         let first = scene.submit("1.0");
-        let mut later = Scene::release("1.1", &["staging"]);
+        let mut later = Scene::release("1.1", &["staging", "production"]);
         later.supersedes = Some(first);
         scene.say("sam", later);
         let told = explained(&scene, "R-1").unwrap();
