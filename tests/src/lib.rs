@@ -3,3 +3,5 @@
 pub mod build;
 pub mod harness;
 pub mod lab;
+pub mod oracle;
+pub mod requirement;

@@ -23,7 +23,6 @@ mod rootfs;
 
 use std::env;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -36,13 +35,7 @@ pub use host::{Host, Mark};
 pub use network::Inside;
 use network::Switch;
 
-use crate::build;
-
-/// The variable that makes a skipped test a failed one: set it to [`REQUIRED`] where the tools are there.
-pub const VARIABLE: &str = "CUTOVER_LAB";
-
-/// The value of [`VARIABLE`] that asks for it.
-pub const REQUIRED: &str = "required";
+use crate::{build, requirement};
 
 /// Most hosts of a lab: the switch's addresses, less the one of the desk.
 pub const MAX_HOSTS: usize = 200;
@@ -79,15 +72,10 @@ impl Lab {
     /// # Errors
     ///
     /// When the template or the switch cannot be made although everything for it is there, or when
-    /// something is missing and [`VARIABLE`] says that nothing may be.
+    /// something is missing and nothing may be ([`requirement::skip`]).
     pub fn open(test: &str) -> anyhow::Result<Option<Self>> {
         if let Err(missing) = requirements() {
-            if env::var_os(VARIABLE).is_some_and(|value| value == REQUIRED) {
-                return Err(missing.context(format!("{VARIABLE}={REQUIRED}")));
-            }
-            // Past the test runner, which keeps what a passing test prints to itself.
-            writeln!(std::io::stderr(), "SKIPPED: {test}: {missing:#}")?;
-            return Ok(None);
+            return requirement::skip(test, missing).map(|()| None);
         }
         let directory = build::target_directory()?.join("lab");
         std::fs::create_dir_all(&directory)
