@@ -56,11 +56,7 @@ async fn append(core: &Core, id: Digest, envelope: Vec<u8>) -> Result<Receipt, T
         tracing::debug!(statement = %id.short(), index, "brought again");
         return receipt(core, index);
     }
-    let size = {
-        let folded = core.folded();
-        core.conduct.admit(&folded.state, &envelope, core.now())?;
-        folded.head.size
-    };
+    let size = core.folded().admit(&*core.conduct, &envelope, core.now())?;
     let entry = Entry { id, bytes: envelope.clone() };
     let appended = core.store.append(Some(size), vec![entry]).await?;
     let [appended] = appended[..] else {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cutover_coordinator_core::Peer;
 use cutover_shared::key::PublicKey;
 use cutover_transport::{CloseCode, Connection, Endpoint, Incoming, accept, accept_stream, close};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::peer::Peer;
 use super::requests::{Call, Desk};
 use super::trouble::chain;
 

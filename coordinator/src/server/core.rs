@@ -6,17 +6,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
+use cutover_coordinator_core::{Conduct, Folded, Peer};
 use cutover_shared::digest::Digest;
-use cutover_shared::fold::State;
 use cutover_shared::key::PublicKey;
-use cutover_shared::log::TreeHead;
 use cutover_shared::refusal::Refusal;
 use cutover_shared::time::Time;
 use tokio::sync::{Notify, watch};
 
-use super::conduct::Conduct;
-use super::peer::Peer;
-use super::register::Register;
+use super::hosts::Hosts;
 use crate::store::{Signer, Store};
 
 const UNPOISONED: &str = "whoever panics with this lock has ended the process";
@@ -31,15 +28,8 @@ pub(super) struct Core {
     /// True from the moment on in which the server begins to end.
     pub(super) draining: watch::Sender<bool>,
     folded: RwLock<Folded>,
-    register: Mutex<Register>,
+    hosts: Mutex<Hosts>,
     grown: watch::Sender<u64>,
-}
-
-/// The fold, and the head of the log that it is the fold of.
-#[derive(Debug)]
-pub(super) struct Folded {
-    pub(super) state: State,
-    pub(super) head: TreeHead,
 }
 
 impl Core {
@@ -58,7 +48,7 @@ impl Core {
             changed: Notify::new(),
             draining: watch::Sender::new(false),
             folded: RwLock::new(folded),
-            register: Mutex::new(Register::new(since)),
+            hosts: Mutex::new(Hosts::new(since)),
             grown,
         }
     }
@@ -74,8 +64,8 @@ impl Core {
     }
 
     /// What is heard of hosts. To be taken after [`Core::folded`], never before.
-    pub(super) fn register(&self) -> MutexGuard<'_, Register> {
-        self.register.lock().expect(UNPOISONED)
+    pub(super) fn hosts(&self) -> MutexGuard<'_, Hosts> {
+        self.hosts.lock().expect(UNPOISONED)
     }
 
     /// The size of the log, and each time that it has grown.
@@ -87,11 +77,7 @@ impl Core {
     pub(super) fn apply(&self, index: u64, envelope: &[u8]) -> Result<Digest, Refusal> {
         let published = self.store.published().head;
         let size = published.size;
-        let applied = {
-            let mut folded = self.folded.write().expect(UNPOISONED);
-            folded.head = published;
-            folded.state.apply(index, envelope)
-        };
+        let applied = self.folded.write().expect(UNPOISONED).add(index, envelope, published);
         self.grown.send_replace(size);
         self.changed.notify_one();
         applied

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
+use cutover_coordinator_core::{Command, Turn, not_shorter};
 use cutover_shared::key::KeyId;
 use cutover_shared::protocol::{Directive, HostReport};
 use cutover_transport::{CloseCode, Connection, FrameReader, FrameWriter, close};
 use tokio::sync::mpsc;
 
-use super::conduct::Turn;
 use super::core::Core;
 use super::evidence;
-use super::register::Command;
 use super::trouble::{Trouble, chain, moving};
 
 /// Longest report: hundreds of applications.
@@ -24,7 +23,7 @@ pub(super) async fn hold(
     writer: &mut FrameWriter,
     reader: FrameReader,
 ) -> Result<(), Trouble> {
-    let (number, commands, earlier) = core.register().open(host, connection.clone());
+    let (number, commands, earlier) = core.hosts().open(host, connection.clone());
     if let Some(earlier) = earlier
         && earlier.connection.stable_id() != connection.stable_id()
     {
@@ -51,7 +50,7 @@ struct Open<'c> {
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        if self.core.register().close(&self.host, self.number) {
+        if self.core.hosts().close(&self.host, self.number) {
             tracing::info!(host = %self.host.short(), "a host is gone");
             self.core.changed.notify_one();
         }
@@ -70,7 +69,7 @@ async fn listen(
             tracing::info!(host = %host.short(), known = report.known, "a host is there");
         }
         let head = core.folded().head.clone();
-        let fits = evidence::not_shorter(&head, report.known);
+        let fits = not_shorter(&head, report.known);
         let once = told.replace(fits.is_ok()) != Some(false);
         if let Err(refusal) = fits
             && once
@@ -84,7 +83,7 @@ async fn listen(
             );
         }
         let now = core.now();
-        if core.register().report(host, number, report, now) {
+        if core.hosts().register.report(host, number, report, now) {
             core.changed.notify_one();
         }
     }
@@ -99,8 +98,8 @@ async fn speak(
 ) -> Result<(), Trouble> {
     // The channel ends when a newer stream takes this one's place.
     while let Some(command) = commands.recv().await {
-        let (Command::Offer(order) | Command::Stop(order)) = command;
-        let Some(report) = core.register().last_report(&host).cloned() else { continue };
+        let order = command.order();
+        let Some(report) = core.hosts().register.last_report(&host).cloned() else { continue };
         let turn = Turn { host, order };
         let evidence = match evidence::gather(core, &turn, &report).await {
             Ok(evidence) => evidence,

@@ -1,7 +1,8 @@
 //! The server: it keeps the log, serves people and hosts over QUIC, and plans rollouts.
 //!
-//! It can authorise nothing. What it decides ([`Conduct`]) is what to admit, whose turn it is, and to whom
-//! bytes are given; every host judges all of that again.
+//! It can authorise nothing, and it decides nothing by itself: what to admit, whose turn it is, and to whom
+//! bytes are given is decided in `cutover-coordinator-core`, which is pure; every host judges all of that
+//! again. This is what drives it: sockets, tasks, the store and the clock.
 //!
 //! ```text
 //! connection tasks ──jobs (bounded)──▶ appender ──▶ store ──▶ fold      the only writer of both
@@ -10,11 +11,10 @@
 //! ```
 //!
 //! - `start` opens key, policy and store, and folds the log; `core` is what everybody shares.
-//! - `connection` takes connections, `requests` answers what comes on their streams; `peer` knows who is
-//!   at the other end.
+//! - `connection` takes connections, `requests` answers what comes on their streams.
 //! - `appender` admits, makes durable, folds and acknowledges, one statement after the other.
-//! - `register` is what is heard of hosts, `directives` their long-lived streams, `planner` decides what
-//!   they are told, `evidence` gathers what they are shown.
+//! - `hosts` is what is heard of hosts, `directives` their long-lived streams, `planner` tells them what is
+//!   due, `evidence` gathers what they are shown.
 //! - `packages` takes packages in and gives them out.
 //!
 //! What the levels of its log mean: ERROR, somebody must act; WARN, something that should not be, and was
@@ -24,17 +24,14 @@
 //! be appended is, and clients are told to come back.
 
 mod appender;
-mod conduct;
 mod connection;
 mod core;
 mod directives;
 mod evidence;
+mod hosts;
 mod packages;
-mod peer;
 mod planner;
-mod register;
 mod requests;
-mod rules;
 mod service;
 mod start;
 mod trouble;
@@ -49,8 +46,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-pub use self::conduct::{Conduct, Situation, Turn};
-pub use self::rules::Rules;
+pub use cutover_coordinator_core::{Conduct, Rules, Situation, Turn};
+
 pub use self::start::{Clock, StartError};
 
 use self::core::Core;

@@ -3,24 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cutover_coordinator_core::{Asked, Brought, Peer, Situation, Turn};
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::{Envelope, MAX_ENVELOPE};
 use cutover_shared::fold::State;
 use cutover_shared::key::{KeyId, PublicKey};
+use cutover_shared::policy::LogKey;
 use cutover_shared::protocol::{MAX_ENTRIES, Request, Response};
 use cutover_shared::refusal::{Code, Refusal};
-use cutover_shared::statement::{Says, Statement};
+use cutover_shared::statement::Release;
 use cutover_transport::{CloseCode, Connection, FrameReader, FrameWriter, StreamError};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::appender::{self, Job};
-use super::conduct::{Situation, Turn};
 use super::core::Core;
 use super::directives;
-use super::evidence::{self, Asked};
+use super::evidence;
 use super::packages::{self, Lengths, Range};
-use super::peer::Peer;
 use super::trouble::{Trouble, chain, moving};
 
 /// Longest request of somebody known: an envelope and what frames it.
@@ -188,7 +188,7 @@ impl Caller<'_> {
             Request::Fleet => {
                 self.peer.person()?;
                 let now = self.core().now();
-                let fleet = self.core().register().fleet(now).clone();
+                let fleet = self.core().hosts().register.fleet(now).clone();
                 Response::Fleet(fleet)
             }
             Request::Clearance { order, phase, nonce, known } => {
@@ -273,36 +273,18 @@ impl Caller<'_> {
             Trouble::Refused(Refusal::new(Code::Malformed, chain(error)))
         };
         let parsed = Envelope::parse(&envelope).map_err(|error| malformed(&error))?;
-        if let Ok(statement) = Statement::read(&parsed) {
-            self.peer.may_append(&statement.says, self.key)?;
-            self.one_log(&statement.says)?;
-            self.accept(&statement.says).await?;
-        } else {
-            // What it is is for the conduct to say; it is nothing that hosts or strangers bring.
-            self.peer.person()?;
-        }
-        let id = parsed.id();
-        Ok(Response::Appended(appender::submit(&self.desk.jobs, id, envelope).await?))
-    }
-
-    /// A policy that names another log or key for it would be the last thing that anybody could verify
-    /// here: this coordinator goes on signing with its own.
-    fn one_log(&self, says: &Says) -> Result<(), Refusal> {
-        let Says::TrustPolicy(document) = says else { return Ok(()) };
         let signer = &self.core().signer;
-        if document.log.origin == signer.origin && document.log.key == signer.key.public() {
-            return Ok(());
+        let log = LogKey { origin: signer.origin.clone(), key: signer.key.public() };
+        let brought = Brought::read(&parsed, self.peer, self.key, &log)?;
+        if let Some(release) = brought.release() {
+            self.accept(release).await?;
         }
-        Err(Refusal::new(
-            Code::Malformed,
-            format!("the policy is for the log {}, or for another key of it", document.log.origin),
-        ))
+        Ok(Response::Appended(appender::submit(&self.desk.jobs, brought.id, envelope).await?))
     }
 
     /// What a release says is compared with its package before it waits for its turn: packages do not
     /// change, and reading one takes its time.
-    async fn accept(&self, says: &Says) -> Result<(), Trouble> {
-        let Says::Release(release) = says else { return Ok(()) };
+    async fn accept(&self, release: &Release) -> Result<(), Trouble> {
         let manifest = packages::manifest(self.core(), release.package).await?;
         Ok(self.core().conduct.accept_release(release, manifest.as_ref())?)
     }
@@ -320,9 +302,9 @@ impl Caller<'_> {
 }
 
 fn fetches(core: &Core, state: &State, host: &KeyId, package: &Digest) -> Result<(), Refusal> {
-    let mut register = core.register();
+    let mut hosts = core.hosts();
     let now = core.now();
-    let situation = Situation { state, fleet: register.fleet(now), now };
+    let situation = Situation { state, fleet: hosts.register.fleet(now), now };
     core.conduct.may_fetch(&situation, host, package)
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cutover_coordinator_core::Folded;
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::{Envelope, EnvelopeError};
 use cutover_shared::fold::State;
@@ -11,7 +12,6 @@ use cutover_shared::policy::{LogKey, TrustPolicy};
 use cutover_shared::refusal::Refusal;
 use cutover_shared::time::Time;
 
-use super::core::Folded;
 use crate::config::Settings;
 use crate::store::{
     CacheReport, Entry, FileStore, Missing, OpenReport, Options, Signer, Store, StoreError,

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use cutover_coordinator_core::Peer;
 use cutover_shared::protocol::Response;
 use cutover_shared::refusal::Refusal;
 use cutover_transport::StreamError;
 use tokio::time::timeout;
 
-use super::peer::Peer;
 use crate::store::StoreError;
 
 /// How long a client may take to send what it announced, or to take what it asked for, a piece at a time.

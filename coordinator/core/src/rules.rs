@@ -17,7 +17,7 @@ use cutover_shared::rollout::{self, Standing};
 use cutover_shared::statement::{Event, Phase, Release};
 use cutover_shared::time::Time;
 
-use super::conduct::{Conduct, Situation, Turn};
+use crate::conduct::{Conduct, Situation, Turn};
 
 /// The conduct of the product.
 #[derive(Debug, Clone, Copy, Default)]

@@ -2,7 +2,7 @@
 //!
 //! The rest of the server is mechanism: it moves bytes, keeps the log, signs what it was told to. What to
 //! admit, whom to offer what, whom to clear, and to whom to give bytes, is asked of a [`Conduct`]. The
-//! product has one, [`Rules`](super::Rules); the tests have dishonest ones, to show that hosts are safe
+//! product has one, [`Rules`](crate::Rules); the tests have dishonest ones, to show that hosts are safe
 //! from a coordinator that somebody else owns.
 //!
 //! A conduct is pure: what is known and the time go in, an answer comes out. It is called with locks

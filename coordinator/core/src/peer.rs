@@ -8,7 +8,7 @@ use cutover_shared::statement::{HostChange, Says};
 
 /// Who is at the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Peer {
+pub enum Peer {
     /// Somebody whose key is in the policy and may sign.
     Person(KeyId),
     /// An enrolled host, by its host key.
@@ -19,7 +19,7 @@ pub(super) enum Peer {
 
 impl Peer {
     /// Who the holder of `key` is.
-    pub(super) fn of(state: &State, key: &PublicKey) -> Self {
+    pub fn of(state: &State, key: &PublicKey) -> Self {
         let entry = state.policy().and_then(|policy| policy.document().entry(&key.id()));
         if entry.is_some_and(|entry| entry.status == KeyStatus::Active) {
             return Self::Person(key.id());
@@ -31,7 +31,7 @@ impl Peer {
     }
 
     /// The key of the person, or why not.
-    pub(super) fn person(self) -> Result<KeyId, Refusal> {
+    pub fn person(self) -> Result<KeyId, Refusal> {
         match self {
             Self::Person(key) => Ok(key),
             Self::Host(_) | Self::Unknown => {
@@ -41,7 +41,7 @@ impl Peer {
     }
 
     /// The key of the host, or why not.
-    pub(super) fn host(self) -> Result<KeyId, Refusal> {
+    pub fn host(self) -> Result<KeyId, Refusal> {
         match self {
             Self::Host(key) => Ok(key),
             Self::Person(_) | Self::Unknown => {
@@ -51,7 +51,7 @@ impl Peer {
     }
 
     /// Anybody whom the log knows, or why not.
-    pub(super) fn known(self) -> Result<(), Refusal> {
+    pub fn known(self) -> Result<(), Refusal> {
         match self {
             Self::Person(_) | Self::Host(_) => Ok(()),
             Self::Unknown => Err(Refusal::new(
@@ -63,7 +63,7 @@ impl Peer {
 
     /// Whether it may bring such a statement. A person brings any: what counts is who signed it. A host
     /// brings what hosts say. A stranger brings its own enrolment, by grant.
-    pub(super) fn may_append(self, says: &Says, transport_key: &PublicKey) -> Result<(), Refusal> {
+    pub fn may_append(self, says: &Says, transport_key: &PublicKey) -> Result<(), Refusal> {
         let allowed = match (self, says) {
             (Self::Person(_), _) => true,
             (Self::Host(_), Says::Outcome(_) | Says::Host(_)) => true,

@@ -1,0 +1,33 @@
+//! What the coordinator decides: pure.
+//!
+//! **Contract.** No clock, file, process, network, randomness, log or async in here. The driver (the server;
+//! the simulator) owns one [`Folded`] and one [`Register`], a [`Planner`] and a [`Conduct`], and does this:
+//!
+//! 1. It folds its log into a [`Folded`], entry by entry, and begins an empty [`Register`].
+//! 2. A statement that is brought is looked at ([`Brought::read`]). Unless the log has it already, it is
+//!    admitted ([`Folded::admit`]) and made durable at exactly the size that was answered; only then it is
+//!    folded ([`Folded::add`]), and only then acknowledged.
+//! 3. A host's stream is told with [`Register::open`], [`Register::report`] and [`Register::close`].
+//! 4. Whenever one of these has changed something, a clearance was given, or the time has come that
+//!    [`Planner::round`] named: it has another round, and tells each host what the round says, with the
+//!    evidence that a [`Selection`] names and assembles.
+//! 5. A host that asks is cleared, or not, by [`clear`], with fold and register held together, so that two
+//!    hosts that ask at the same time are not both given the last place.
+//!
+//! It can authorise nothing: what it decides, every host judges again.
+
+mod append;
+mod conduct;
+mod evidence;
+mod peer;
+mod planner;
+mod register;
+mod rules;
+
+pub use append::{Brought, Folded};
+pub use conduct::{Conduct, Situation, Turn};
+pub use evidence::{Asked, Cleared, Proofs, Selection, clear, not_shorter};
+pub use peer::Peer;
+pub use planner::{Command, Planner, Round, Tell};
+pub use register::Register;
+pub use rules::Rules;
