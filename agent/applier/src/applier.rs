@@ -1,59 +1,54 @@
-//! The applier's loop: the one owner of everything that this host trusts and does.
+//! The applier's loop: it brings the core what happens, and carries out what the core wants done.
 //!
-//! Events come in one at a time ([`Event`]). What an event changes is in the ledger before anything is
-//! said or done about it. The parts: `offers` (what the coordinator sent, and clearances), `effects` (what
-//! the deployment machines ask for), `membership` (joining, and what the log has acknowledged).
+//! Events come in one at a time ([`Event`]). The core decides, and its ledger is written before it hands
+//! anything out; nothing is decided here. Work runs beside the loop, in the site of its application, and
+//! comes back as an event.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cutover_machine::Machine;
-use cutover_shared::evidence::Trust;
+use cutover_applier_core::{
+    Answer, Core, Delivery, Input, Level, Nonces, Note, Output, Outside, Saved, Work,
+};
+use cutover_machine::EffectId;
+use cutover_shared::digest::Digest;
 use cutover_shared::key::SecretKey;
-use cutover_shared::log::TreeHead;
 use cutover_shared::name::Name;
-use cutover_shared::protocol::{FromApplier, HostReport};
+use cutover_shared::protocol::{FromApplier, ToApplier};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::Settings;
-use crate::deployment::Deployment;
 use crate::event::Event;
-use crate::fetch::{Desk, Wanted};
-use crate::inhibit;
+use crate::fetch::{Desk, Fetcher, Wanted};
 use crate::ledger::Ledger;
 use crate::link::Link;
-use crate::outcome::Reporter;
-use crate::saved::{Saved, SavedApplication, SavedTrust};
+use crate::work::{self, Site, chain};
+use crate::{content, inbox};
 
 /// The longest that the loop sleeps: the wall clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// Heads that are remembered as left: more than receipts can overtake one offer.
-const HEADS_KEPT: usize = 8;
-
 /// Everything.
 #[derive(Debug)]
 pub struct Applier {
-    pub(crate) settings: Arc<Settings>,
-    pub(crate) clock: Clock,
-    pub(crate) ledger: Ledger,
-    pub(crate) saved: Saved,
-    trust: Option<Trust>,
-    /// Heads that this run has left, the newest first.
-    pub(crate) heads: VecDeque<TreeHead>,
-    pub(crate) host_key: SecretKey,
-    pub(crate) deployments: BTreeMap<Name, Deployment>,
-    pub(crate) link: Option<Link>,
-    pub(crate) connected: bool,
-    pub(crate) transport_key: Option<cutover_shared::key::PublicKey>,
-    pub(crate) desk: Desk,
-    pub(crate) inhibitors: Vec<String>,
-    pub(crate) events: mpsc::Sender<Event>,
-    pub(crate) wanted: mpsc::Sender<Wanted>,
-    pub(crate) told: Option<HostReport>,
-    status: String,
+    core: Core,
+    settings: Arc<Settings>,
+    clock: Clock,
+    ledger: Ledger,
+    sites: BTreeMap<Name, Site>,
+    /// What is under way, by application and effect.
+    workers: BTreeMap<(Name, EffectId), JoinHandle<()>>,
+    /// Readers of a manifest.
+    readers: BTreeMap<Name, JoinHandle<()>>,
+    link: Option<Link>,
+    /// Whether the core was told of a link and not yet of its end.
+    linked: bool,
+    desk: Desk,
+    events: mpsc::Sender<Event>,
+    wanted: mpsc::Sender<Wanted>,
 }
 
 /// The two channels into the loop.
@@ -79,43 +74,30 @@ pub struct Parts {
     /// The host key.
     pub host_key: SecretKey,
     /// One site for each application of the configuration.
-    pub sites: BTreeMap<Name, crate::work::Site>,
+    pub sites: BTreeMap<Name, Site>,
 }
+
+/// The system's randomness.
+struct Random;
 
 impl Applier {
     /// An applier that has recovered its machines and not yet acted.
     pub fn new(parts: Parts, events: mpsc::Sender<Event>, wanted: mpsc::Sender<Wanted>) -> Self {
-        let Parts { settings, clock, ledger, mut saved, host_key, sites } = parts;
-        let now = clock.now();
-        let mut deployments = BTreeMap::new();
-        for (name, site) in sites {
-            let saved = saved
-                .applications
-                .entry(name.clone())
-                .or_insert_with(|| SavedApplication::new(&name));
-            let machine = Machine::recover(saved.record.clone(), now);
-            deployments.insert(name, Deployment::new(site, machine));
-        }
-        let inhibitors = inhibit::reasons(&settings.inhibit_directory);
-        let trust = saved.trust.as_ref().and_then(SavedTrust::trust);
+        let Parts { settings, clock, ledger, saved, host_key, sites } = parts;
+        let core = Core::recover(settings.host_settings(), saved, host_key, clock.now());
         Self {
+            core,
             settings,
             clock,
             ledger,
-            trust,
-            heads: VecDeque::new(),
-            saved,
-            host_key,
-            deployments,
+            sites,
+            workers: BTreeMap::new(),
+            readers: BTreeMap::new(),
             link: None,
-            connected: false,
-            transport_key: None,
+            linked: false,
             desk: Desk::default(),
-            inhibitors,
             events,
             wanted,
-            told: None,
-            status: String::new(),
         }
     }
 
@@ -124,11 +106,11 @@ impl Applier {
         tokio::pin!(shutdown);
         let watchdog = sd_notify::watchdog_enabled().map(|period| period / 2);
         self.look();
-        self.settle();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(host = %self.settings.host, "ready");
         loop {
-            let sleep = self.sleep().min(watchdog.unwrap_or(LONGEST_SLEEP));
+            let timeout = self.core.poll_timeout(self.clock.now()).unwrap_or(LONGEST_SLEEP);
+            let sleep = timeout.min(LONGEST_SLEEP).min(watchdog.unwrap_or(LONGEST_SLEEP));
             tokio::select! {
                 () = &mut shutdown => {
                     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -143,136 +125,211 @@ impl Applier {
                     if watchdog.is_some() {
                         let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
                     }
+                    self.tell(Input::Timeout);
                 }
             }
-            self.settle();
+            if self.linked && self.link.is_none() {
+                self.linked = false;
+                self.tell(Input::Unlinked);
+            }
         }
     }
 
     async fn handle(&mut self, event: Event) {
         match event {
-            Event::Linked(link) => self.linked(link),
+            Event::Linked(link) => {
+                self.link = Some(link);
+                self.linked = true;
+                self.tell(Input::Linked);
+            }
             Event::Unlinked(number) => {
-                if self.link.as_ref().is_some_and(|link| link.number() == number) {
-                    self.link = None;
-                    self.connected = false;
-                }
+                self.link.take_if(|link| link.number() == number);
             }
             Event::Frame(number, frame) => {
                 if self.link.as_ref().is_some_and(|link| link.number() == number) {
                     self.frame(frame).await;
                 }
             }
-            Event::Answered { application, effect, answer } => {
-                self.answered(&application, effect, answer);
+            Event::Looked => self.look(),
+            Event::Told(input) => {
+                if let Input::Answered { application, effect, .. } = &input {
+                    self.workers.remove(&(application.clone(), *effect));
+                }
+                self.tell(input);
             }
-            Event::Read { application, order, result } => {
-                self.package_read(&application, order, result);
+        }
+    }
+
+    async fn frame(&mut self, frame: ToApplier) {
+        let hello = matches!(frame, ToApplier::Hello { .. });
+        match Input::of_frame(frame) {
+            Ok(input) => self.tell(input),
+            Err(delivery) => self.deliver(delivery).await,
+        }
+        if hello && self.core.trust().is_some() {
+            for fetch in self.desk.again() {
+                self.say(fetch);
             }
-            Event::Progress { application, done, all } => {
-                if let Some(deployment) = self.deployments.get_mut(&application) {
-                    deployment.progress = Some((done, all));
+        }
+    }
+
+    async fn deliver(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Bytes { package, part, offset, bytes, last } => {
+                if !self.desk.bytes((package, part), offset, bytes, last).await {
+                    self.say(FromApplier::StopFetching { package });
                 }
             }
-            Event::Exited { application, running } => self.exited(&application, running),
-            Event::Restart { application } => self.restart(&application),
-            Event::Restarted { application, running } => self.restarted(&application, running),
-            Event::Looked => self.look(),
-        }
-    }
-
-    /// Lets every machine go on as far as it can, and tells what changed.
-    fn settle(&mut self) {
-        let now = self.clock.now();
-        let names: Vec<_> = self.deployments.keys().cloned().collect();
-        for name in names {
-            if let Some(deployment) = self.deployments.get_mut(&name) {
-                deployment.machine.handle_timeout(now);
+            Delivery::Failed { package, part, refusal } => {
+                tracing::warn!(package = %package.short(), %refusal, "a fetch was refused");
+                self.desk.failed(package, part, refusal).await;
             }
-            self.carry_out(&name);
         }
-        self.tell();
     }
 
-    fn sleep(&self) -> Duration {
-        let now = self.clock.now();
-        let timeouts = self.deployments.values().filter_map(|it| it.machine.poll_timeout(now));
-        timeouts.map(|timeout| timeout.after).min().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
+    fn look(&mut self) {
+        let looked = inbox::look(&self.settings);
+        self.tell(looked);
+    }
+
+    /// Tells the core, and carries out what it wants done.
+    fn tell(&mut self, input: Input) {
+        let mut outside = Outside {
+            now: self.clock.now(),
+            clock_synchronised: clock::synchronised(),
+            ledger: &mut self.ledger,
+            nonces: &mut Random,
+        };
+        self.core.handle(input, &mut outside);
+        while let Some(output) = self.core.poll_output() {
+            self.carry_out(output);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Say(frame) => self.say(frame),
+            Output::Work { application, effect, work } => self.work(application, effect, work),
+            Output::Abort { application, effect, of } => self.abort(application, effect, of),
+            Output::Read { application, order, package } => {
+                self.read(application, order, package);
+            }
+            Output::GiveUpReading { application } => {
+                if let Some(reader) = self.readers.remove(&application) {
+                    reader.abort();
+                }
+            }
+            Output::Watch { application, running } => {
+                let told = self.events.clone();
+                tokio::spawn(async move {
+                    work::watch(running).await;
+                    let exited = Input::Exited { application, running };
+                    let _ = told.send(Event::Told(exited)).await;
+                });
+            }
+            Output::Restart { application } => self.restart(application),
+            Output::Tidy { application, keep } => {
+                if let Some(site) = self.sites.get(&application) {
+                    site.tidy(keep);
+                }
+            }
+            Output::Status(status) => {
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&status)]);
+            }
+            Output::Note(note) => log(&note),
+        }
     }
 
     /// Says a frame, if the network half is there. One that is too slow to listen is dropped; it comes
     /// back and is told everything anew.
-    pub(crate) fn say(&mut self, frame: FromApplier) {
+    fn say(&mut self, frame: FromApplier) {
         let sent = self.link.as_ref().is_some_and(|link| link.send(frame));
         if !sent && self.link.take().is_some() {
             tracing::warn!("the network half does not read; its connection is dropped");
-            self.connected = false;
         }
     }
 
-    /// Tells the coordinator what goes on here, when that has changed.
-    fn tell(&mut self) {
-        let report = HostReport {
-            known: self.known(),
-            policy_version: self.trust().map_or(0, |trust| trust.policy.document().version),
-            applications: self.deployments.iter().map(|(name, it)| it.report(name)).collect(),
-        };
-        if self.told.as_ref() != Some(&report) && self.link.is_some() {
-            self.say(FromApplier::Report(report.clone()));
-            self.told = Some(report);
-        }
-        let steps: Vec<_> = self
-            .deployments
-            .iter()
-            .map(|(name, it)| format!("{name}: {}", it.report(name).step))
-            .collect();
-        let status = steps.join(", ");
-        if status != self.status {
-            let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&status)]);
-            self.status = status;
-        }
+    /// Gives work to a worker; its answer comes back as an event.
+    fn work(&mut self, application: Name, effect: EffectId, work: Work) {
+        let Some(site) = self.sites.get(&application).cloned() else { return };
+        let (told, wanted) = (self.events.clone(), self.wanted.clone());
+        let name = application.clone();
+        let worker = tokio::spawn(async move {
+            let progress = |done, all| {
+                let application = application.clone();
+                let _ = told.try_send(Event::Told(Input::Progress { application, done, all }));
+            };
+            let answer = site.carry_out(work, wanted, progress).await;
+            let answered = Input::Answered { application, effect, answer };
+            let _ = told.send(Event::Told(answered)).await;
+        });
+        self.workers.insert((name, effect), worker);
     }
 
-    /// Looks into the inbox and the inhibitor directory.
-    fn look(&mut self) {
-        self.inhibitors = inhibit::reasons(&self.settings.inhibit_directory);
-        self.read_inbox();
+    /// Ends a worker. What it started in a thread goes on to its end, and is waited for.
+    fn abort(&mut self, application: Name, effect: EffectId, of: EffectId) {
+        let worker = self.workers.remove(&(application.clone(), of));
+        let (told, name) = (self.events.clone(), application.clone());
+        let aborter = tokio::spawn(async move {
+            if let Some(worker) = worker {
+                worker.abort();
+                let _ = worker.await;
+            }
+            let answered = Input::Answered { application, effect, answer: Answer::Done };
+            let _ = told.send(Event::Told(answered)).await;
+        });
+        self.workers.insert((name, effect), aborter);
     }
 
-    /// Writes everything down. An error is the caller's to act on: nothing may be said or done that is
-    /// not in the ledger.
-    pub(crate) fn save(&mut self) -> Result<(), String> {
-        let body = self.saved.encode().map_err(|error| error.to_string())?;
-        self.ledger.save(&body).map_err(|error| crate::work::chain(&error))
+    fn read(&mut self, application: Name, order: Digest, package: Digest) {
+        let fetcher = Fetcher::new(package, self.wanted.clone());
+        let (told, name) = (self.events.clone(), application.clone());
+        let reader = tokio::spawn(async move {
+            let result = content::read(package, &fetcher).await.map(Box::new);
+            let read = Input::Read { application, order, result };
+            let _ = told.send(Event::Told(read)).await;
+        });
+        self.readers.insert(name, reader);
     }
 
-    /// As [`Applier::save`], where what changed is found again by itself when it is lost.
-    pub(crate) fn save_or_warn(&mut self) {
-        if let Err(error) = self.save() {
-            tracing::error!(%error, "the ledger cannot be written");
-        }
+    fn restart(&self, application: Name) {
+        let Some(site) = self.sites.get(&application).cloned() else { return };
+        let told = self.events.clone();
+        tokio::spawn(async move {
+            let result = match site.start().await {
+                Answer::Started(running) => Ok(Some(running)),
+                Answer::Done | Answer::Blocked(_) | Answer::Sample(_) => Ok(None),
+                Answer::Failed(why) => Err(why),
+            };
+            let restarted = Input::Restarted { application, result };
+            let _ = told.send(Event::Told(restarted)).await;
+        });
     }
+}
 
-    /// What the host trusts; none before it has joined.
-    pub(crate) fn trust(&self) -> Option<&Trust> {
-        self.trust.as_ref()
+impl Nonces for Random {
+    fn nonce(&mut self) -> Result<Digest, String> {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).map_err(|error| error.to_string())?;
+        Ok(Digest::from_bytes(random))
     }
+}
 
-    /// Takes over what is to be trusted from now on; the caller saves.
-    pub(crate) fn set_trust(&mut self, trust: Trust) {
-        self.saved.trust = Some(SavedTrust::of(&trust));
-        if let Some(before) = self.trust.replace(trust) {
-            self.heads.push_front(before.head);
-            self.heads.truncate(HEADS_KEPT);
-        }
+impl cutover_applier_core::Ledger for Ledger {
+    fn save(&mut self, body: &[u8]) -> Result<(), String> {
+        Ledger::save(self, body).map_err(|error| chain(&error))
     }
+}
 
-    /// Size of the newest head known.
-    pub(crate) fn known(&self) -> u64 {
-        self.trust().map_or(0, |trust| trust.head.size)
-    }
-
-    pub(crate) fn reporter(&self) -> Reporter {
-        Reporter { host: self.settings.host.clone(), host_key: self.host_key.public().id() }
+/// Writes a note of the core.
+fn log(note: &Note) {
+    let Note { level, text, application, about, detail } = note;
+    let application = application.as_ref().map(tracing::field::display);
+    let about = about.map(|about| about.short());
+    match level {
+        Level::Debug => tracing::debug!(application, about, detail, "{text}"),
+        Level::Info => tracing::info!(application, about, detail, "{text}"),
+        Level::Warn => tracing::warn!(application, about, detail, "{text}"),
+        Level::Error => tracing::error!(application, about, detail, "{text}"),
     }
 }

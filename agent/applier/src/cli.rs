@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
+use cutover_applier_core::{Saved, SavedApplication, SavedTrust, read_join};
 use cutover_shared::key::SecretKey;
 use cutover_shared::name::Name;
 use tokio::sync::mpsc;
@@ -18,10 +19,9 @@ use crate::applier::{Applier, Inputs, Parts};
 use crate::clock::Clock;
 use crate::config::{self, LogFormat, Settings};
 use crate::event::Event;
+use crate::inbox::{self, CLOCK_FILE, JOIN_FILE};
 use crate::ledger::{Ledger, Origin};
-use crate::membership::{self, CLOCK_FILE, JOIN_FILE};
 use crate::process::Account;
-use crate::saved::{Saved, SavedApplication};
 use crate::slot::{Owner, Slots};
 use crate::work::Site;
 use crate::{inhibit, link};
@@ -121,7 +121,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let settings = Arc::new(settings);
     let clock = Clock::start();
     private_directory(&settings.state_directory)?;
-    private_directory(&membership::inbox(&settings))?;
+    private_directory(&inbox::inbox(&settings))?;
     let (mut ledger, body) = Ledger::open(&settings.state_directory.join("ledger"))?;
     if ledger.origin() == Origin::New {
         let key = settings.state_directory.join(HOST_KEY);
@@ -154,7 +154,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let allowed = allowed_users(&settings)?;
     tokio::spawn(link::serve(listener, allowed, events.clone()));
     let mut watchers = Vec::new();
-    for directory in [membership::inbox(&settings), settings.inhibit_directory.clone()] {
+    for directory in [inbox::inbox(&settings), settings.inhibit_directory.clone()] {
         let events = events.clone();
         let changed = move || {
             let _ = events.blocking_send(Event::Looked);
@@ -262,7 +262,7 @@ fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 
 fn put(settings: &Settings, file: &str, text: &str) -> anyhow::Result<()> {
     private_directory(&settings.state_directory)?;
-    let inbox = membership::inbox(settings);
+    let inbox = inbox::inbox(settings);
     private_directory(&inbox)?;
     // Written beside the inbox, so that the service never reads half of it.
     let temporary = settings.state_directory.join(format!("{file}.new"));
@@ -273,7 +273,7 @@ fn put(settings: &Settings, file: &str, text: &str) -> anyhow::Result<()> {
 fn join_command(settings: &Settings, join: &str) -> anyhow::Result<()> {
     let text =
         if join == "-" { std::io::read_to_string(std::io::stdin())? } else { join.to_owned() };
-    let join = membership::read_join(&text, settings).map_err(anyhow::Error::msg)?;
+    let join = read_join(&text, &settings.host_settings()).map_err(anyhow::Error::msg)?;
     put(settings, JOIN_FILE, text.trim())?;
     tell(&format!(
         "host         {}\nenvironment  {}\ncoordinator  {}\npolicy       {}\n\
@@ -299,7 +299,7 @@ fn inspect(settings: &Settings, json: bool) -> anyhow::Result<()> {
         (true, Some(true)) => "enrolled\n",
         (true, _) => "joined, enrolment not yet in the log\n",
     });
-    if let Some(trust) = saved.trust.as_ref().and_then(crate::saved::SavedTrust::trust) {
+    if let Some(trust) = saved.trust.as_ref().and_then(SavedTrust::trust) {
         let _ = writeln!(
             text,
             "policy version {} ({}), log of {} entries seen",
@@ -323,7 +323,7 @@ fn line(name: &Name, application: &SavedApplication) -> String {
 }
 
 fn shown(settings: &Settings, saved: &Saved) -> serde_json::Value {
-    let trust = saved.trust.as_ref().and_then(crate::saved::SavedTrust::trust);
+    let trust = saved.trust.as_ref().and_then(SavedTrust::trust);
     let application = |(name, it): (&Name, &SavedApplication)| {
         let value = serde_json::json!({
             "state": it.record.state.phase().to_string(),

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cutover_applier_core::{ApplicationSettings, Hooks, HostSettings, ProbeKind};
 use cutover_shared::name::Name;
 use cutover_shared::time::span;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// Where the configuration is looked for.
 pub const DEFAULT_PATH: &str = "/etc/cutover/applier.toml";
@@ -72,28 +73,6 @@ pub enum LogFormat {
     Text,
     /// For machines.
     Json,
-}
-
-/// Whether a package may bring programs that run here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Hooks {
-    /// They run, as the application's user.
-    Allowed,
-    /// A package with hooks is refused.
-    Refused,
-}
-
-/// Kinds of health check that the host allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ProbeKind {
-    /// A GET.
-    Http,
-    /// A connection.
-    Tcp,
-    /// A command.
-    Exec,
 }
 
 /// How the application runs.
@@ -173,6 +152,21 @@ pub struct Settings {
     pub log_filter: String,
     /// What may be deployed here.
     pub applications: BTreeMap<Name, Application>,
+}
+
+impl Settings {
+    /// What the core has to know of them.
+    pub fn host_settings(&self) -> HostSettings {
+        let application = |(name, it): (&Name, &Application)| {
+            let Application { hooks, probes, retain, .. } = it.clone();
+            (name.clone(), ApplicationSettings { hooks, probes, retain })
+        };
+        HostSettings {
+            host: self.host.clone(),
+            environment: self.environment.clone(),
+            applications: self.applications.iter().map(application).collect(),
+        }
+    }
 }
 
 /// The configuration cannot be used.

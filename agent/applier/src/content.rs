@@ -1,19 +1,18 @@
 //! A package's content on its way into a slot: index, map and manifest first, then the chunks.
 //!
-//! Everything is checked against the package digest, which the order names: the index by its own digest,
-//! the manifest and each chunk by the index. The map is only a hint where to ask.
+//! The core holds index and manifest against the package digest, which the order names; here each chunk is
+//! held against the index.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Seek as _};
 use std::path::PathBuf;
 
+use cutover_applier_core::{Failure, Package, Unread};
 use cutover_machine::Slot;
 use cutover_shared::digest::Digest;
 use cutover_shared::package::chunk::{ChunkRef, inflate};
 use cutover_shared::package::index::{Index, MAX_INDEX};
-use cutover_shared::package::listing::MAX_DOCUMENT;
-use cutover_shared::package::manifest::{MANIFEST, Manifest};
-use cutover_shared::package::map::{MAX_MAP, PackMap, Piece};
+use cutover_shared::package::map::{MAX_MAP, Piece};
 use cutover_shared::protocol::Part;
 
 use crate::fetch::{Fetcher, refused};
@@ -22,75 +21,32 @@ use crate::slot::{Assembly, Slots};
 /// Most bytes asked for in one range: enough to keep a connection busy, little enough to ask again.
 const MAX_RANGE: u64 = 4 << 20;
 
-/// A package whose manifest has been read.
-#[derive(Debug, Clone)]
-pub struct Package {
-    /// The index.
-    pub index: Index,
-    /// Where the chunks are.
-    pub map: PackMap,
-    /// The manifest.
-    pub manifest: Manifest,
-}
-
-/// Why content did not get here. The text begins with a refusal's code.
-pub type Failure = String;
-
 fn mismatch(facts: impl std::fmt::Display) -> Failure {
     format!("digest-mismatch: {facts}")
 }
 
 /// Reads index, map and manifest.
 pub async fn read(package: Digest, fetcher: &Fetcher) -> Result<Package, Failure> {
-    let bytes = fetcher.whole(Part::Index, MAX_INDEX).await?;
-    if Digest::of(&bytes) != package {
-        return Err(mismatch(format!("the index served is not that of {}", package.short())));
-    }
-    let index = Index::parse(&bytes).map_err(|error| format!("malformed: index: {error}"))?;
+    let index = fetcher.whole(Part::Index, MAX_INDEX).await?;
     let map = fetcher.whole(Part::Map, MAX_MAP).await?;
-    let map = PackMap::parse(&map).map_err(|error| format!("malformed: map: {error}"))?;
-    let file = index.find(MANIFEST).and_then(|entry| entry.file());
-    let file = file.filter(|file| file.size <= MAX_DOCUMENT);
-    let chunks = file.ok_or(format!("malformed: no {MANIFEST} of a bearable size"))?.chunks.clone();
-    let mut text = Vec::new();
-    for chunk in &chunks {
-        let piece = piece(&map, package, chunk)?;
+    let unread = Unread::of(package, &index, &map)?;
+    let mut manifest = Vec::new();
+    for (piece, _) in unread.pieces() {
         let mut stream = fetcher.stream(Part::Pack, piece.offset, u64::from(piece.stored)).await;
         let mut stored = Vec::new();
         while let Some(bytes) = stream.recv().await {
             stored.extend_from_slice(&bytes.map_err(|refusal| refused(&refusal))?);
         }
-        text.extend_from_slice(&inflate(&stored, chunk).map_err(mismatch)?);
+        manifest.push(stored);
     }
-    let text =
-        String::from_utf8(text).map_err(|_| format!("malformed: {MANIFEST} is not UTF-8"))?;
-    let manifest = parse_manifest(&text)?;
-    Ok(Package { index, map, manifest })
-}
-
-/// Understands a manifest; the failure names every fault.
-pub fn parse_manifest(text: &str) -> Result<Manifest, Failure> {
-    Manifest::parse(text).map_err(|findings| {
-        let texts: Vec<_> = findings.iter().map(|finding| format!("{finding:?}")).collect();
-        format!("malformed: {MANIFEST}: {}", texts.join("; "))
-    })
-}
-
-fn piece(map: &PackMap, package: Digest, chunk: &ChunkRef) -> Result<Piece, Failure> {
-    match map.locate(&chunk.digest) {
-        Some(piece) if piece.pack == package => Ok(*piece),
-        Some(_) | None => {
-            Err(mismatch(format!("chunk {} is not in the pack", chunk.digest.short())))
-        }
-    }
+    unread.read(&manifest)
 }
 
 /// Fills `assembly`: first with what the host has in `local` slots, then from the pack. Tells progress in
 /// bytes of content as `(done, all)`.
 pub async fn fill(
     mut assembly: Assembly,
-    package: Digest,
-    map: &PackMap,
+    package: &Package,
     fetcher: &Fetcher,
     local: Vec<(PathBuf, Index)>,
     progress: impl Fn(u64, u64),
@@ -106,7 +62,7 @@ pub async fn fill(
     let left: u64 = missing.iter().map(|chunk| u64::from(chunk.length)).sum();
     let mut done = all - left;
     progress(done, all);
-    for range in ranges(map, package, &missing)? {
+    for range in ranges(package, &missing)? {
         let mut stream = fetcher.stream(Part::Pack, range.start, range.end - range.start).await;
         let mut buffer = Vec::new();
         let mut pieces = range.pieces.into_iter().peekable();
@@ -189,10 +145,10 @@ struct Range {
 }
 
 /// The missing chunks as ranges of the pack, adjacent ones joined.
-fn ranges(map: &PackMap, package: Digest, missing: &[ChunkRef]) -> Result<Vec<Range>, Failure> {
+fn ranges(package: &Package, missing: &[ChunkRef]) -> Result<Vec<Range>, Failure> {
     let mut by_offset = BTreeMap::new();
     for chunk in missing {
-        let piece = piece(map, package, chunk)?;
+        let piece = package.piece(chunk)?;
         by_offset.insert(piece.offset, (piece, *chunk));
     }
     let mut ranges: Vec<Range> = Vec::new();

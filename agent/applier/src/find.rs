@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::process::Running;
+use cutover_applier_core::Running;
 
 /// The environment variable that marks a program; its value is the application's root.
 pub const MARK: &str = "CUTOVER_ROOT";

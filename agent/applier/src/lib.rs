@@ -6,14 +6,15 @@
 //!
 //! ```text
 //!  network half ══ socket ══ link ─┐
-//!  inbox, inhibitors ── notify ────┼─ events ─> applier (one loop, one owner) ─> ledger
-//!  workers ── answers ─────────────┘        │  offers: judged by cutover_shared::authorise
-//!                                           │  effects: asked for by cutover_machine
-//!                                           └─> work: slots, process, unit, hook, probe
+//!  inbox, inhibitors ── notify ────┼─ events ─> applier (one loop) ─ inputs ─> cutover_applier_core
+//!  workers ── answers ─────────────┘     ^ │                                     │      │
+//!                                        │ └─> work: slots, process, unit,       │      └─> ledger
+//!                                        │           hook, probe                 │
+//!                                        └───────────── outputs ─────────────────┘
 //! ```
 //!
 //! Rules of the house: what an event changes is in the ledger before it is acted upon or answered;
-//! decisions are in `cutover_shared` and `cutover_machine`, here is only the way to and from them; the
+//! decisions are in `cutover_applier_core`, which is pure, here is only the way to and from it; the
 //! modules that touch the world (`ledger slot process unit hook probe preflight inhibit link`) know
 //! nothing of each other.
 //!
@@ -21,29 +22,23 @@
 //! dependencies of this crate keep them out.
 
 pub mod applier;
-mod assignment;
+mod assemble;
 mod child;
-mod clearances;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod content;
-pub mod deployment;
-mod effects;
 pub mod event;
 pub mod fetch;
 pub mod find;
 pub mod hook;
+pub mod inbox;
 pub mod inhibit;
 pub mod ledger;
 pub mod link;
-pub mod membership;
-mod offers;
-pub mod outcome;
 pub mod preflight;
 pub mod probe;
 pub mod process;
-pub mod saved;
 pub mod slot;
 pub mod unit;
 pub mod work;

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use cutover_applier_core::Running;
 use nix::unistd::{Group, User, getgrouplist};
 use rustix::process::Pid;
-use serde::{Deserialize, Serialize};
 
 use crate::child::{self, Session};
 
@@ -148,16 +148,6 @@ pub struct Program {
     pub log: PathBuf,
     /// How long it may take to end after SIGTERM.
     pub stop_timeout: Duration,
-}
-
-/// Enough to recognise a process after the applier was restarted. Meaningless after a reboot, which it
-/// survives as little as the process: another one with the same number started at another tick.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Running {
-    /// The leader of the session.
-    pub pid: u32,
-    /// When it started, in clock ticks since boot.
-    pub started_ticks: u64,
 }
 
 impl Program {

@@ -1,22 +1,25 @@
-//! Work: the deployment machine's effects, carried out. The one place that wires slots, processes, units,
+//! Work: what the core wants done, carried out. The one place that wires slots, processes, units,
 //! hooks and probes together; each worker answers with one [`Answer`].
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use cutover_applier_core::{Answer, Running, Work, parse_manifest};
 use cutover_machine::{Direction, HookPhase, Reading, Sample, Slot};
 use cutover_shared::digest::Digest;
 use cutover_shared::package::health::{HealthCheck, Probe, substitute};
 use cutover_shared::package::manifest::{HookStage, MANIFEST, Manifest};
+use tokio::sync::mpsc;
 
+use crate::assemble;
 use crate::clock::Clock;
 use crate::config::{Application, Run};
-use crate::content::parse_manifest;
-use crate::event::Answer;
+use crate::fetch::{Fetcher, Wanted};
 use crate::hook::{self, HookRun};
+use crate::preflight;
 use crate::probe::{self, ProbeRequest};
-use crate::process::{self, Account, Program, Running};
+use crate::process::{self, Account, Program};
 use crate::slot::Slots;
 use crate::{find, unit};
 
@@ -91,6 +94,51 @@ impl Site {
         }
     }
 
+    /// Carries out work; `progress` is told bytes fetched, and to fetch.
+    pub async fn carry_out(
+        &self,
+        work: Work,
+        wanted: mpsc::Sender<Wanted>,
+        progress: impl Fn(u64, u64),
+    ) -> Answer {
+        let assembled = |made: Result<(), String>| match made {
+            Ok(()) => Answer::Done,
+            Err(why) => Answer::Failed(why),
+        };
+        match work {
+            Work::Fetch { slot, package, sources } => {
+                let fetcher = Fetcher::new(slot.package, wanted);
+                let made =
+                    assemble::from_package(self, slot, &package, &fetcher, sources, progress);
+                assembled(made.await)
+            }
+            Work::Copy { slot, sources } => {
+                assembled(assemble::from_host(self, slot, sources).await)
+            }
+            Work::Preflight => {
+                let room = preflight::look(&self.config.root, 0);
+                assembled(room.and_then(|()| preflight::memory()))
+            }
+            Work::Hook { slot, phase, direction } => self.hook(slot, phase, direction).await,
+            Work::Stop => self.stop().await,
+            Work::Switch { to } => self.switch(to).await,
+            Work::Start => self.start().await,
+            Work::Check { slot } => self.check(slot).await,
+            Work::CleanUp { slot } => self.clean_up(slot).await,
+            Work::Settle { slot } => self.settle(slot).await,
+        }
+    }
+
+    /// Removes the slots that are no longer kept, beside the loop.
+    pub fn tidy(&self, keep: Vec<Slot>) {
+        let slots = self.slots.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = slots.retain(&keep) {
+                tracing::warn!(error = %chain(&error), "earlier releases cannot be removed");
+            }
+        });
+    }
+
     async fn blocking(&self, work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
         let turn = self.gate.clone().lock_owned().await;
         let work = tokio::task::spawn_blocking(move || {
@@ -145,7 +193,7 @@ impl Site {
     }
 
     /// Stops the application: done when nothing of it runs.
-    pub async fn stop(&self) -> Answer {
+    async fn stop(&self) -> Answer {
         match &self.config.run {
             Run::Unit(name) => match unit::stop(name).await {
                 Ok(()) => Answer::Done,
@@ -167,19 +215,19 @@ impl Site {
     }
 
     /// Lets the link name `to`.
-    pub async fn switch(&self, to: Option<Slot>) -> Answer {
+    async fn switch(&self, to: Option<Slot>) -> Answer {
         let slots = self.slots.clone();
         self.blocking(move || answer(slots.switch(to.as_ref()))).await
     }
 
     /// Removes what was assembled.
-    pub async fn clean_up(&self, slot: Slot) -> Answer {
+    async fn clean_up(&self, slot: Slot) -> Answer {
         let slots = self.slots.clone();
         self.blocking(move || answer(slots.remove(&slot))).await
     }
 
     /// After a restart: the link names the committed release, and that runs.
-    pub async fn settle(&self, slot: Option<Slot>) -> Answer {
+    async fn settle(&self, slot: Option<Slot>) -> Answer {
         let slots = self.slots.clone();
         let wanted = slot.map(|slot| slots.path(&slot));
         let linked = self
@@ -202,7 +250,7 @@ impl Site {
     }
 
     /// Runs a hook of a release, or its undo; one that does not exist is done.
-    pub async fn hook(&self, slot: Slot, phase: HookPhase, direction: Direction) -> Answer {
+    async fn hook(&self, slot: Slot, phase: HookPhase, direction: Direction) -> Answer {
         let manifest = match self.manifest(&slot).await {
             Ok(manifest) => manifest,
             Err(why) => return Answer::Failed(why),
@@ -237,7 +285,7 @@ impl Site {
     }
 
     /// One round of every check of a release, all at once.
-    pub async fn check(&self, slot: Slot) -> Answer {
+    async fn check(&self, slot: Slot) -> Answer {
         let readings = match self.manifest(&slot).await {
             Ok(manifest) => {
                 let directory = self.slots.path(&slot);
@@ -304,17 +352,6 @@ fn stage(phase: HookPhase) -> HookStage {
         HookPhase::Activate => HookStage::Activate,
         HookPhase::Start => HookStage::Start,
         HookPhase::PostStart => HookStage::PostStart,
-    }
-}
-
-/// The machine's name of a manifest's hook place.
-pub fn phase(stage: HookStage) -> HookPhase {
-    match stage {
-        HookStage::PreStop => HookPhase::PreStop,
-        HookStage::Stop => HookPhase::Stop,
-        HookStage::Activate => HookPhase::Activate,
-        HookStage::Start => HookPhase::Start,
-        HookStage::PostStart => HookPhase::PostStart,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Clearances: asked for with a nonce of ours, and taken only when everything stands still.
 
-use cutover_machine::{Decision, EffectId};
+use cutover_machine::{Decision, EffectId, Now};
 use cutover_shared::authorise::{self, ClearanceFacts, Order, Question};
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::Envelope;
@@ -12,14 +12,14 @@ use cutover_shared::protocol::{ClearanceAnswer, FromApplier};
 use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::statement::Phase;
 
-use crate::applier::Applier;
-use crate::content;
+use crate::applier::Core;
 use crate::deployment::{Asking, Deployment};
-use crate::event::Event;
-use crate::fetch::Fetcher;
-use crate::offers::{MAX_FACTS, about};
+use crate::input::Outside;
+use crate::offers::about;
+use crate::output::{Note, Output};
+use crate::refusals::MAX_FACTS;
 
-impl Applier {
+impl Core {
     /// Asks for a clearance with a new nonce.
     pub(crate) fn ask(
         &mut self,
@@ -27,14 +27,14 @@ impl Applier {
         order: Digest,
         phase: Phase,
         effect: Option<EffectId>,
+        outside: &mut Outside<'_>,
     ) {
-        let mut random = [0; 32];
-        if let Err(error) = getrandom::fill(&mut random) {
-            return tracing::error!(%error, "no randomness for a nonce");
-        }
-        let nonce = Digest::from_bytes(random);
+        let nonce = match outside.nonces.nonce() {
+            Ok(nonce) => nonce,
+            Err(why) => return self.note(Note::error("no randomness for a nonce").saying(&why)),
+        };
         let known = self.known();
-        let sent = self.clock.now().monotonic;
+        let sent = outside.now.monotonic;
         if let Some(deployment) = self.deployments.get_mut(name) {
             deployment.asking = Some(Asking { nonce, order, phase, sent, known, effect });
         }
@@ -42,18 +42,23 @@ impl Applier {
     }
 
     /// Asks again, each with a new nonce, for what was asked before a connection was lost.
-    pub(crate) fn ask_again(&mut self) {
+    pub(crate) fn ask_again(&mut self, outside: &mut Outside<'_>) {
         let unanswered = |(name, it): (&Name, &Deployment)| {
             it.asking.clone().map(|asking| (name.clone(), asking))
         };
         let asked: Vec<_> = self.deployments.iter().filter_map(unanswered).collect();
         for (name, asking) in asked {
-            self.ask(&name, asking.order, asking.phase, asking.effect);
+            self.ask(&name, asking.order, asking.phase, asking.effect, outside);
         }
     }
 
     /// An answer to a request for a clearance.
-    pub(crate) fn clearance(&mut self, nonce: Digest, answer: Result<ClearanceAnswer, Refusal>) {
+    pub(crate) fn clearance(
+        &mut self,
+        nonce: Digest,
+        answer: Result<ClearanceAnswer, Refusal>,
+        outside: &mut Outside<'_>,
+    ) {
         let mine = |(name, deployment): (&Name, &Deployment)| {
             let asking = deployment.asking.as_ref().filter(|asking| asking.nonce == nonce)?;
             Some((name.clone(), asking.clone()))
@@ -61,14 +66,15 @@ impl Applier {
         let Some((name, asking)) = self.deployments.iter().find_map(mine) else { return };
         if answer.is_ok() && asking.known != self.known() {
             // A receipt came in between and moved the head: the answer's proof begins at the old one.
-            return self.ask(&name, asking.order, asking.phase, asking.effect);
+            return self.ask(&name, asking.order, asking.phase, asking.effect, outside);
         }
         // What the network half says is not to be signed: it could say anything.
         let answer = answer.map_err(|refusal| {
             let facts: String = refusal.to_string().chars().take(MAX_FACTS).collect();
             Refusal::new(Code::NotCleared, facts)
         });
-        let result = answer.and_then(|answer| self.check_clearance(&name, &asking, &answer));
+        let result =
+            answer.and_then(|answer| self.check_clearance(&name, &asking, &answer, outside));
         let about = self
             .deployments
             .get(&name)
@@ -78,15 +84,17 @@ impl Applier {
             deployment.asking = None;
         }
         match (result, asking.effect) {
-            (Ok((order, id)), effect) => self.cleared(&name, asking.order, order, id, effect),
+            (Ok((order, id)), effect) => {
+                self.cleared(&name, asking.order, order, id, effect, outside.now);
+            }
             (Err(refusal), Some(_))
                 if refusal.code == Code::NotCleared && asking.phase == Phase::Start =>
             {
                 // Not its turn yet: the machine asks again by itself until the window closes.
-                tracing::info!(%refusal, "no clearance to start");
+                self.note(Note::info("no clearance to start").of(&name).saying(&refusal));
             }
             (Err(refusal), Some(effect)) => {
-                let now = self.clock.now();
+                let now = outside.now;
                 if let Some(deployment) = self.deployments.get_mut(&name) {
                     let decision = Decision::Refused(refusal.to_string());
                     let _ = deployment.machine.handle_clearance(effect, decision, now);
@@ -96,7 +104,7 @@ impl Applier {
                 if let Some(deployment) = self.deployments.get_mut(&name) {
                     deployment.hand = None;
                 }
-                self.refuse(Some(&name), asking.order, about, &refusal);
+                self.refuse(Some(&name), asking.order, about, &refusal, outside);
             }
         }
     }
@@ -107,8 +115,9 @@ impl Applier {
         name: &Name,
         asking: &Asking,
         answer: &ClearanceAnswer,
+        outside: &mut Outside<'_>,
     ) -> Result<(Order, Digest), Refusal> {
-        let now = self.clock.now();
+        let now = outside.now;
         let unjoined = || Refusal::new(Code::SubjectUnknown, "this host has not joined");
         let mut trust = self.trust().cloned().ok_or_else(unjoined)?;
         let log = &trust.policy.document().log;
@@ -118,7 +127,7 @@ impl Applier {
             evidence::extends(&trust.head, &checkpoint.head, &answer.consistency)?;
         }
         trust.head = checkpoint.head.clone();
-        let facts = self.facts(name);
+        let facts = self.facts(name, outside);
         let nothing = || Refusal::new(Code::NotCleared, "the order is not in hand any longer");
         let deployment = self.deployments.get(name).ok_or_else(nothing)?;
         let hand =
@@ -148,7 +157,7 @@ impl Applier {
         if let Some(application) = self.saved.applications.get_mut(name) {
             application.clearances.push((id, answer.clearance.clone()));
         }
-        self.save().map_err(|error| Refusal::new(Code::Busy, format!("ledger: {error}")))?;
+        self.save(outside).map_err(|error| Refusal::new(Code::Busy, format!("ledger: {error}")))?;
         Ok((order, id))
     }
 
@@ -159,9 +168,8 @@ impl Applier {
         order: Order,
         id: Digest,
         effect: Option<EffectId>,
+        now: Now,
     ) {
-        let now = self.clock.now();
-        let (events, wanted) = (self.events.clone(), self.wanted.clone());
         let Some(deployment) = self.deployments.get_mut(name) else { return };
         let package = order.candidate().package();
         if let Some(hand) = &mut deployment.hand {
@@ -172,11 +180,7 @@ impl Applier {
             let _ = deployment.machine.handle_clearance(effect, Decision::Granted(id), now);
             return;
         }
-        let application = name.clone();
-        let fetcher = Fetcher::new(package, wanted);
-        deployment.reader = Some(tokio::spawn(async move {
-            let result = content::read(package, &fetcher).await.map(Box::new);
-            let _ = events.send(Event::Read { application, order: order_id, result }).await;
-        }));
+        deployment.reading = true;
+        self.output(Output::Read { application: name.clone(), order: order_id, package });
     }
 }

@@ -1,6 +1,6 @@
-//! One application on this host: its machine, what surrounds an order in hand, and its workers.
+//! One application on this host: its machine, what surrounds an order in hand, and its process.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cutover_machine::{EffectId, Machine, Phase as MachinePhase, State};
@@ -11,96 +11,97 @@ use cutover_shared::name::Name;
 use cutover_shared::protocol::ApplicationReport;
 use cutover_shared::refusal::Refusal;
 use cutover_shared::statement::Phase;
-use tokio::task::JoinHandle;
 
-use crate::content::Package;
+use crate::input::Running;
 use crate::outcome::step_name;
-use crate::process::Running;
-use crate::work::Site;
+use crate::package::Package;
 
 /// An application and what is going on with it.
 #[derive(Debug)]
-pub struct Deployment {
-    /// What workers need.
-    pub site: Site,
+pub(crate) struct Deployment {
     /// The deployment machine.
-    pub machine: Machine,
+    pub(crate) machine: Machine,
     /// The order that is looked at or in hand.
-    pub hand: Option<Hand>,
+    pub(crate) hand: Option<Hand>,
     /// A clearance that was asked for.
-    pub asking: Option<Asking>,
-    /// Workers by effect.
-    pub workers: BTreeMap<EffectId, JoinHandle<()>>,
-    /// The reader of a package's manifest.
-    pub reader: Option<JoinHandle<()>>,
+    pub(crate) asking: Option<Asking>,
+    /// Whether a package's manifest is being read for the order in hand.
+    pub(crate) reading: bool,
     /// The last thing refused.
-    pub refused: Option<(Digest, Refusal)>,
+    pub(crate) refused: Option<(Digest, Refusal)>,
     /// The effect that fetches, and the package that it fetches.
-    pub fetching: Option<(EffectId, Digest)>,
+    pub(crate) fetching: Option<(EffectId, Digest)>,
     /// Bytes fetched, and to fetch.
-    pub progress: Option<(u64, u64)>,
+    pub(crate) progress: Option<(u64, u64)>,
     /// The process that is watched, in command mode.
-    pub watched: Option<Running>,
+    pub(crate) watched: Option<Running>,
     /// How often in a row the process ended by itself.
-    pub falls: u32,
+    pub(crate) falls: u32,
+    /// When it is started again, on the monotonic clock.
+    pub(crate) restart_due: Option<Duration>,
+    /// Whether it is being started again.
+    pub(crate) restarting: bool,
+    /// A stop that waits until it is known what that came to: nothing may start behind a stop.
+    pub(crate) stop_waits: Option<EffectId>,
 }
 
 /// An order that is looked at or in hand, with everything that it stands on.
 #[derive(Debug)]
-pub struct Hand {
+pub(crate) struct Hand {
     /// The `booking` or `rollback` statement.
-    pub order: Digest,
+    pub(crate) order: Digest,
     /// The entries of the log that it came with.
-    pub indexes: BTreeSet<u64>,
+    pub(crate) indexes: BTreeSet<u64>,
     /// The evidence, opened.
-    pub opened: Opened,
+    pub(crate) opened: Opened,
     /// The authorised order, with its newest clearance.
-    pub cleared: Option<Order>,
+    pub(crate) cleared: Option<Order>,
     /// The identity of that clearance.
-    pub clearance: Option<Digest>,
+    pub(crate) clearance: Option<Digest>,
     /// The package, once its manifest was read.
-    pub package: Option<Box<Package>>,
+    pub(crate) package: Option<Box<Package>>,
     /// When it was taken into the hand, on the monotonic clock.
-    pub since: Duration,
+    pub(crate) since: Duration,
 }
 
 /// A request for a clearance.
 #[derive(Debug, Clone)]
-pub struct Asking {
+pub(crate) struct Asking {
     /// The nonce.
-    pub nonce: Digest,
+    pub(crate) nonce: Digest,
     /// The order.
-    pub order: Digest,
+    pub(crate) order: Digest,
     /// What for.
-    pub phase: Phase,
+    pub(crate) phase: Phase,
     /// When it was sent, on the monotonic clock.
-    pub sent: Duration,
+    pub(crate) sent: Duration,
     /// Size of the head that was known then.
-    pub known: u64,
+    pub(crate) known: u64,
     /// The machine's effect that waits for it; none while the package has not been read.
-    pub effect: Option<EffectId>,
+    pub(crate) effect: Option<EffectId>,
 }
 
 impl Deployment {
     /// A deployment with nothing going on.
-    pub fn new(site: Site, machine: Machine) -> Self {
+    pub(crate) fn new(machine: Machine) -> Self {
         Self {
-            site,
             machine,
             hand: None,
             asking: None,
-            workers: BTreeMap::new(),
-            reader: None,
+            reading: false,
             refused: None,
             fetching: None,
             progress: None,
             watched: None,
             falls: 0,
+            restart_due: None,
+            restarting: false,
+            stop_waits: None,
         }
     }
 
     /// The order that the machine works on.
-    pub fn working_on(&self) -> Option<Digest> {
+    pub(crate) fn working_on(&self) -> Option<Digest> {
         match &self.machine.record().state {
             State::Idle | State::Committed(_) | State::Returned(_) => None,
             State::Authorised(task)
@@ -118,7 +119,7 @@ impl Deployment {
     }
 
     /// What to tell of it.
-    pub fn report(&self, name: &Name) -> ApplicationReport {
+    pub(crate) fn report(&self, name: &Name) -> ApplicationReport {
         let record = self.machine.record();
         let step = match record.state.going_forward() {
             Some((_, point)) => step_name(point).to_owned(),

@@ -14,15 +14,15 @@ use crate::saved::SavedApplication;
 
 /// Who reports.
 #[derive(Debug, Clone)]
-pub struct Reporter {
+pub(crate) struct Reporter {
     /// The host.
-    pub host: Name,
+    pub(crate) host: Name,
     /// Its key.
-    pub host_key: KeyId,
+    pub(crate) host_key: KeyId,
 }
 
 /// The statement of an order that has ended; `before` is what was saved up to now.
-pub fn of_ended(
+pub(crate) fn of_ended(
     reporter: &Reporter,
     application: &Name,
     ended: &Ended,
@@ -53,7 +53,7 @@ pub fn of_ended(
 }
 
 /// The statement of an order that was refused before anything was begun.
-pub fn of_refused(
+pub(crate) fn of_refused(
     reporter: &Reporter,
     application: &Name,
     (order, release, package): (Digest, Digest, Digest),
@@ -115,7 +115,7 @@ fn event(ended: &Ended) -> Event {
 
 /// Why an order was given up before it touched the host, as a refusal: what the failing step said begins
 /// with a code where it has one.
-pub fn abandoned(ended: &Ended) -> Refusal {
+pub(crate) fn abandoned(ended: &Ended) -> Refusal {
     let (step, reason) = match &ended.cause {
         Some(cause) => told(cause, ended.reached),
         None => (step_name(ended.reached).to_owned(), String::new()),
@@ -158,7 +158,7 @@ fn told(cause: &Cause, reached: Point) -> (String, String) {
 }
 
 /// The deployment machine's step, as people and reports call it.
-pub fn step_name(point: Point) -> &'static str {
+pub(crate) fn step_name(point: Point) -> &'static str {
     match point {
         Point::Clear => "authorised",
         Point::Fetch => "fetching",

@@ -1,7 +1,7 @@
-//! From an authorised order and its package's manifest to what the deployment machine is told to do. Pure.
+//! From an authorised order and its package's manifest to what the deployment machine is told to do.
 
 use cutover_machine::{
-    Assignment, HealthPolicy, Hooks as MachineHooks, Kind, Rejection, Reversibility,
+    Assignment, HealthPolicy, HookPhase, Hooks as MachineHooks, Kind, Rejection, Reversibility,
 };
 use cutover_shared::authorise::Order;
 use cutover_shared::name::Name;
@@ -9,8 +9,7 @@ use cutover_shared::package::health::Probe;
 use cutover_shared::package::manifest::{HookStage, Manifest};
 use cutover_shared::refusal::{Code, Refusal};
 
-use crate::config::{Application, Hooks, ProbeKind};
-use crate::work;
+use crate::settings::{ApplicationSettings, Hooks, ProbeKind};
 
 pub(crate) fn coded(text: &str) -> Refusal {
     let (name, facts) = text.split_once(": ").unwrap_or(("", text));
@@ -39,7 +38,7 @@ pub(crate) fn refusal_of(rejection: &Rejection) -> Refusal {
 pub(crate) fn accept(
     manifest: &Manifest,
     order: &Order,
-    host: &Application,
+    host: &ApplicationSettings,
 ) -> Result<(), Refusal> {
     let candidate = order.candidate();
     let mismatch = |what: &str| {
@@ -95,7 +94,7 @@ pub(crate) fn forward_assignment(
     let undone =
         |stage: &HookStage| manifest.hooks.at(*stage).is_some_and(|hook| hook.undo.is_some());
     let phases = |test: &dyn Fn(&HookStage) -> bool| {
-        HookStage::ALL.into_iter().filter(|stage| test(stage)).map(work::phase).collect()
+        HookStage::ALL.into_iter().filter(|stage| test(stage)).map(phase).collect()
     };
     let policy = &manifest.health_policy;
     let slowest = manifest.health.iter().map(|check| check.timeout).max();
@@ -126,5 +125,16 @@ pub(crate) fn forward_assignment(
         } else {
             Reversibility::Reversible
         },
+    }
+}
+
+/// The machine's name of a manifest's hook place.
+fn phase(stage: HookStage) -> HookPhase {
+    match stage {
+        HookStage::PreStop => HookPhase::PreStop,
+        HookStage::Stop => HookPhase::Stop,
+        HookStage::Activate => HookPhase::Activate,
+        HookStage::Start => HookPhase::Start,
+        HookStage::PostStart => HookPhase::PostStart,
     }
 }

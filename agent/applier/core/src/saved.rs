@@ -15,11 +15,11 @@ use cutover_shared::time::Time;
 use serde::{Deserialize, Serialize};
 
 /// Most ends of orders that wait to be logged. A host that is cut off is offered nothing, so there are few.
-pub const MAX_REPORTS: usize = 256;
+pub(crate) const MAX_REPORTS: usize = 256;
 
 /// Most refusals among the reports that wait: whoever makes a host refuse things cannot crowd out what it
 /// has to say of itself.
-pub const MAX_REFUSALS: usize = 32;
+pub(crate) const MAX_REFUSALS: usize = 32;
 
 /// Most refusals that are remembered as told, so that each is told once.
 const MAX_TOLD: usize = 256;

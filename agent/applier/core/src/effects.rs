@@ -1,0 +1,252 @@
+//! What the deployment machines ask for, handed out as work, and the answers taken back.
+
+use std::time::Duration;
+
+use cutover_machine::{
+    Assignment, ClearancePhase, Decision, Effect, EffectId, Issued, Kind, Now, Slot,
+};
+use cutover_shared::name::Name;
+use cutover_shared::protocol::FromApplier;
+use cutover_shared::statement::Phase;
+
+use crate::applier::Core;
+use crate::input::{Answer, Outside, Running};
+use crate::output::{Note, Output, Work};
+
+/// The pause before a process that ended by itself is started again, doubled with each fall in a row.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Doubled at most so often: about a minute.
+const MOST_DOUBLINGS: u32 = 6;
+
+impl Core {
+    /// Lets the machine of an application hand out what it wants done now.
+    pub(crate) fn carry_out(&mut self, name: &Name, outside: &mut Outside<'_>) {
+        while let Some(issued) =
+            self.deployments.get_mut(name).and_then(|it| it.machine.poll_effect())
+        {
+            self.carry_out_one(name, issued, outside);
+        }
+    }
+
+    fn carry_out_one(
+        &mut self,
+        name: &Name,
+        Issued { id, effect }: Issued,
+        outside: &mut Outside<'_>,
+    ) {
+        self.note(Note::debug("effect").of(name).saying(&format!("{id}: {}", effect.name())));
+        match effect {
+            Effect::Persist { record, outcome } => {
+                self.persist(name, id, &record, outcome.as_deref(), outside);
+            }
+            Effect::RequestClearance { phase } => self.request_clearance(name, id, phase, outside),
+            Effect::Abort { of } => self.abort(name, id, of, outside.now),
+            Effect::Assemble { assignment } => self.assemble(name, id, &assignment, outside.now),
+            Effect::Preflight { .. } => self.preflight(name, id, outside.now),
+            Effect::Hook { slot, phase, direction } => {
+                self.work(name, id, Work::Hook { slot, phase, direction });
+            }
+            Effect::Stop => self.stop(name, id),
+            Effect::Switch { to } => self.work(name, id, Work::Switch { to }),
+            Effect::Start { .. } => self.work(name, id, Work::Start),
+            Effect::Check { slot, .. } => self.work(name, id, Work::Check { slot }),
+            Effect::CleanUp { slot } => self.work(name, id, Work::CleanUp { slot }),
+            Effect::Settle { slot } => self.work(name, id, Work::Settle { slot }),
+        }
+    }
+
+    fn work(&mut self, name: &Name, effect: EffectId, work: Work) {
+        self.output(Output::Work { application: name.clone(), effect, work });
+    }
+
+    fn preflight(&mut self, name: &Name, id: EffectId, now: Now) {
+        let Some(reason) = self.inhibitors.first().cloned() else {
+            return self.work(name, id, Work::Preflight);
+        };
+        self.answered(name, id, Answer::Blocked(format!("inhibited: {reason}")), now);
+    }
+
+    fn stop(&mut self, name: &Name, id: EffectId) {
+        let Some(deployment) = self.deployments.get_mut(name) else { return };
+        deployment.watched = None;
+        if deployment.restarting {
+            deployment.stop_waits = Some(id);
+        } else {
+            self.work(name, id, Work::Stop);
+        }
+    }
+
+    fn abort(&mut self, name: &Name, id: EffectId, of: EffectId, now: Now) {
+        self.let_go(name, of);
+        let Some(deployment) = self.deployments.get_mut(name) else { return };
+        if deployment.stop_waits == Some(of) {
+            deployment.stop_waits = None;
+            let _ = deployment.machine.handle_done(id, now);
+            return;
+        }
+        self.output(Output::Abort { application: name.clone(), effect: id, of });
+    }
+
+    fn request_clearance(
+        &mut self,
+        name: &Name,
+        id: EffectId,
+        phase: ClearancePhase,
+        outside: &mut Outside<'_>,
+    ) {
+        let now = outside.now;
+        let Some(deployment) = self.deployments.get_mut(name) else { return };
+        let Some(hand) = &deployment.hand else {
+            // After a restart the evidence is gone: the order is given back and offered anew.
+            let refused = Decision::Refused(
+                "not-cleared: the applier ended meanwhile; the order has to be offered again"
+                    .to_owned(),
+            );
+            let _ = deployment.machine.handle_clearance(id, refused, now);
+            return;
+        };
+        let order = hand.order;
+        let fresh = hand.cleared.as_ref().is_some_and(|it| now.wall < it.cleared().not_after());
+        match (phase, hand.clearance) {
+            // The one with which the manifest was read is for starting, too.
+            (ClearancePhase::Start, Some(clearance)) if fresh => {
+                let granted = Decision::Granted(clearance);
+                let _ = deployment.machine.handle_clearance(id, granted, now);
+            }
+            (ClearancePhase::Start, _) => self.ask(name, order, Phase::Start, Some(id), outside),
+            (ClearancePhase::Activate, _) => {
+                self.ask(name, order, Phase::Activate, Some(id), outside);
+            }
+        }
+    }
+
+    fn assemble(&mut self, name: &Name, id: EffectId, assignment: &Assignment, now: Now) {
+        let slot = assignment.slot();
+        let sources = self.sources(name);
+        let Some(deployment) = self.deployments.get_mut(name) else { return };
+        let package = deployment.hand.as_ref().and_then(|hand| hand.package.clone());
+        let work = match (assignment.kind, package) {
+            (Kind::Return, _) => Work::Copy { slot, sources },
+            (Kind::Forward, Some(package)) => Work::Fetch { slot, package, sources },
+            (Kind::Forward, None) => {
+                let why = "the package's manifest is not at hand".to_owned();
+                return self.answered(name, id, Answer::Failed(why), now);
+            }
+        };
+        deployment.fetching = Some((id, slot.package));
+        self.work(name, id, work);
+    }
+
+    /// The slots on disk that are known to be whole.
+    fn sources(&self, name: &Name) -> Vec<Slot> {
+        let Some(saved) = self.saved.applications.get(name) else { return Vec::new() };
+        saved.record.committed.into_iter().chain(saved.history.iter().copied()).collect()
+    }
+
+    /// An answer to work.
+    pub(crate) fn answered(&mut self, name: &Name, effect: EffectId, answer: Answer, now: Now) {
+        self.let_go(name, effect);
+        let Some(deployment) = self.deployments.get_mut(name) else { return };
+        let machine = &mut deployment.machine;
+        let (taken, note) = match answer {
+            Answer::Done => (machine.handle_done(effect, now), None),
+            Answer::Started(running) => {
+                deployment.watched = Some(running);
+                let taken = machine.handle_done(effect, now);
+                self.watch(name, running);
+                (taken, None)
+            }
+            Answer::Failed(why) => {
+                let note = Note::warn("failed").of(name).saying(&format!("{effect}: {why}"));
+                (machine.handle_failed(effect, why, now), Some(note))
+            }
+            Answer::Blocked(why) => {
+                let note = Note::info("blocked").of(name).saying(&why);
+                (machine.handle_blocked(effect, why, now), Some(note))
+            }
+            Answer::Sample(sample) => {
+                let readings = || format!("{:?}", sample.readings);
+                let unhealthy = || Note::warn("unhealthy").of(name).saying(&readings());
+                let note = (!sample.healthy()).then(unhealthy);
+                (machine.handle_sample(effect, sample, now), note)
+            }
+        };
+        if let Some(note) = note {
+            self.note(note);
+        }
+        if let Err(rejection) = taken {
+            let note = Note::debug("an answer is not wanted any longer").of(name);
+            self.note(note.saying(&rejection));
+        }
+    }
+
+    /// What arrived for an effect that is over is in the slot, or was no good: the network half need not
+    /// keep it.
+    fn let_go(&mut self, name: &Name, effect: EffectId) {
+        let Some(deployment) = self.deployments.get_mut(name) else { return };
+        if let Some((_, package)) = deployment.fetching.take_if(|(fetching, _)| *fetching == effect)
+        {
+            self.say(FromApplier::StopFetching { package });
+        }
+    }
+
+    fn watch(&mut self, name: &Name, running: Running) {
+        self.output(Output::Watch { application: name.clone(), running });
+    }
+
+    /// A watched process ended by itself.
+    pub(crate) fn exited(&mut self, name: &Name, running: Running, now: Now) {
+        let Some(deployment) = self.deployments.get_mut(name) else { return };
+        if deployment.watched.take_if(|watched| *watched == running).is_none() {
+            return;
+        }
+        if deployment.machine.handle_exited("its process is gone", now).is_err() {
+            let pause = FIRST_PAUSE * 2_u32.pow(deployment.falls.min(MOST_DOUBLINGS));
+            deployment.falls = deployment.falls.saturating_add(1);
+            deployment.restart_due = Some(now.monotonic + pause);
+        }
+        let note = Note::warn("the application ended by itself").of(name);
+        self.note(note.saying(&format!("process {}", running.pid)));
+    }
+
+    /// Starts a committed application again that ended by itself, if it is still wanted.
+    pub(crate) fn restart_if_due(&mut self, name: &Name, now: Now) {
+        let Some(deployment) = self.deployments.get_mut(name) else { return };
+        if deployment.restart_due.take_if(|due| *due <= now.monotonic).is_none() {
+            return;
+        }
+        let committed = deployment.machine.record().committed.is_some();
+        if deployment.working_on().is_some() || deployment.watched.is_some() || !committed {
+            return;
+        }
+        deployment.restarting = true;
+        self.output(Output::Restart { application: name.clone() });
+    }
+
+    /// What starting again came to.
+    pub(crate) fn restarted(
+        &mut self,
+        name: &Name,
+        result: Result<Option<Running>, String>,
+        outside: &mut Outside<'_>,
+    ) {
+        let Some(deployment) = self.deployments.get_mut(name) else { return };
+        deployment.restarting = false;
+        if let Some(stop) = deployment.stop_waits.take() {
+            return self.work(name, stop, Work::Stop);
+        }
+        match result {
+            Ok(Some(running)) if deployment.watched.is_none() => {
+                deployment.watched = Some(running);
+                self.watch(name, running);
+            }
+            Ok(_) => {}
+            Err(why) => {
+                let pause = FIRST_PAUSE * 2_u32.pow(MOST_DOUBLINGS);
+                deployment.restart_due = Some(outside.now.monotonic + pause);
+                let note = Note::error("the application cannot be started again").of(name);
+                self.note(note.saying(&why));
+            }
+        }
+    }
+}

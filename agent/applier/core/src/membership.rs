@@ -1,0 +1,243 @@
+//! Joining, and what the log has acknowledged: the applier's part in the host's identity.
+
+use cutover_shared::digest::Digest;
+use cutover_shared::dsse::Envelope;
+use cutover_shared::evidence::{self, Trust};
+use cutover_shared::key::{PublicKey, SecretKey};
+use cutover_shared::log::{TreeHead, checkpoint, leaf_hash, verify_inclusion};
+use cutover_shared::protocol::{FromApplier, Join, Receipt};
+use cutover_shared::statement::{Enrolment, Event as Report, HostChange, Outcome, Says, Statement};
+use cutover_shared::time::Time;
+
+use crate::applier::Core;
+use crate::input::Outside;
+use crate::join::{pinned, read_join};
+use crate::output::Note;
+use crate::saved::{MAX_REFUSALS, MAX_REPORTS, SavedEnrolment};
+
+impl Core {
+    /// What an operator has put into the inbox.
+    pub(crate) fn read_inbox(
+        &mut self,
+        join: Option<&str>,
+        clock_accepted: bool,
+        outside: &mut Outside<'_>,
+    ) {
+        if let Some(text) = join {
+            match read_join(text, &self.settings) {
+                Ok(join) => self.join(join, outside),
+                Err(why) => {
+                    let note = Note::error("the join string in the inbox is refused");
+                    self.note(note.saying(&why));
+                }
+            }
+        }
+        if clock_accepted {
+            let was = self.saved.newest_time.map_or("none".to_owned(), |time| time.to_string());
+            let note = Note::warn("an operator accepted the clock as it is");
+            self.note(note.saying(&format!("the newest accepted time was {was}")));
+            self.saved.newest_time = None;
+            self.save_or_warn(outside);
+        }
+    }
+
+    fn join(&mut self, join: Join, outside: &mut Outside<'_>) {
+        if self.saved.enrolment.as_ref().is_some_and(|it| it.logged) {
+            let text = "this host is enrolled already; retire it and clear its state to join anew";
+            return self.note(Note::error(text));
+        }
+        let policy = match pinned(&join) {
+            Ok(policy) => policy,
+            Err(why) => {
+                let note = Note::error("the join string's policy is refused");
+                return self.note(note.saying(&why));
+            }
+        };
+        let trust = Trust { policy, policy_envelope: join.policy.clone(), head: join.head.clone() };
+        let policy = trust.policy.id();
+        self.set_trust(trust);
+        self.saved.join = Some(join);
+        self.saved.enrolment = None;
+        self.save_or_warn(outside);
+        let note = Note::info("joined; enrolling when the network half connects");
+        self.note(note.saying(&format!("policy {policy}")));
+        if let Some(transport_key) = self.transport_key.clone() {
+            self.welcome(&transport_key, outside);
+        }
+    }
+
+    /// The network half says who it is.
+    pub(crate) fn hello(&mut self, transport_key: &PublicKey, outside: &mut Outside<'_>) {
+        self.transport_key = Some(transport_key.clone());
+        self.welcome(transport_key, outside);
+    }
+
+    /// The coordinator is reached, or lost.
+    pub(crate) fn connected(&mut self, connected: bool, outside: &mut Outside<'_>) {
+        let text = if connected { "the coordinator is reached" } else { "the coordinator is lost" };
+        self.note(Note::info(text));
+        if connected {
+            self.ask_again(outside);
+        }
+    }
+
+    /// Tells the network half where the coordinator is, and everything that waits for it.
+    fn welcome(&mut self, transport_key: &PublicKey, outside: &mut Outside<'_>) {
+        let (Some(join), Some(trust)) = (self.saved.join.clone(), self.trust().cloned()) else {
+            let text = "not joined: an operator runs `cutover-applier join` with a join string";
+            self.note(Note::warn(text));
+            return self.say(FromApplier::NotJoined);
+        };
+        self.enrol(&join, transport_key, outside);
+        self.say(FromApplier::Welcome {
+            coordinator: join.coordinator,
+            coordinator_key: trust.policy.document().log.key.clone(),
+            known: trust.head.size,
+        });
+        let enrolment = self.saved.enrolment.iter().filter(|it| !it.logged);
+        let waiting: Vec<_> = enrolment
+            .map(|it| (it.id, it.envelope.clone()))
+            .chain(self.saved.reports.iter().cloned())
+            .collect();
+        for (id, envelope) in waiting {
+            self.append(id, envelope);
+        }
+        self.told = None;
+    }
+
+    fn append(&mut self, id: Digest, envelope: Vec<u8>) {
+        let known = self.known();
+        self.say(FromApplier::Append { id, envelope, known });
+    }
+
+    /// Makes the enrolment statement for this transport key, unless there is one.
+    fn enrol(&mut self, join: &Join, transport_key: &PublicKey, outside: &mut Outside<'_>) {
+        let made = self.saved.enrolment.as_ref();
+        if made.is_some_and(|it| it.logged || names_key(it, transport_key)) {
+            return;
+        }
+        let enrolment = Enrolment {
+            host: self.settings.host.clone(),
+            environment: self.settings.environment.clone(),
+            labels: join.labels.iter().cloned().collect(),
+            applications: self.settings.applications.keys().cloned().collect(),
+            host_key: self.host_key.public(),
+            transport_key: transport_key.clone(),
+            replaces: None,
+            grant: Some(join.grant),
+        };
+        let says = HostChange::Enrolled(Box::new(enrolment));
+        let statement = Statement::new(outside.now.wall, says);
+        let grant_key = SecretKey::from_seed(join.grant_seed);
+        let envelope = statement.signed_by([&grant_key, &self.host_key]);
+        self.saved.enrolment = Some(SavedEnrolment {
+            id: envelope.id(),
+            envelope: envelope.to_bytes(),
+            logged: false,
+        });
+        self.save_or_warn(outside);
+    }
+
+    /// A statement of this host is in the log, if the proof holds.
+    pub(crate) fn logged(
+        &mut self,
+        id: Digest,
+        receipt: &Receipt,
+        consistency: &[Digest],
+        outside: &mut Outside<'_>,
+    ) {
+        let Some(envelope) = self.waiting(id) else { return };
+        let Some(mut trust) = self.trust().cloned() else { return };
+        match check_receipt(&trust, &envelope, receipt, consistency) {
+            Ok(head) => {
+                trust.head = head;
+                self.set_trust(trust);
+            }
+            Err(Receipted::Older) => {
+                // The host has seen a longer log meanwhile: ask again, for a proof under that.
+                return self.append(id, envelope);
+            }
+            Err(Receipted::Wrong(why)) => {
+                let note = Note::error("a receipt does not hold");
+                return self.note(note.about(id).saying(&why));
+            }
+        }
+        self.saved.reports.retain(|(known, _)| *known != id);
+        if let Some(enrolment) = self.saved.enrolment.as_mut().filter(|it| it.id == id) {
+            enrolment.logged = true;
+            if let Some(join) = &mut self.saved.join {
+                join.grant_seed = [0; 32];
+            }
+            let note = Note::info("this host is enrolled");
+            self.note(note.about(id).saying(&format!("entry {}", receipt.index)));
+        }
+        self.save_or_warn(outside);
+    }
+
+    /// The envelope of a statement of this host that is not known to be logged.
+    fn waiting(&self, id: Digest) -> Option<Vec<u8>> {
+        let report = self.saved.reports.iter().find(|(known, _)| *known == id);
+        let enrolment = self.saved.enrolment.as_ref().filter(|it| it.id == id && !it.logged);
+        report
+            .map(|(_, envelope)| envelope.clone())
+            .or_else(|| enrolment.map(|it| it.envelope.clone()))
+    }
+
+    /// Signs an outcome and queues it until the log has it. The caller saves.
+    pub(crate) fn queue_outcome(&mut self, outcome: Outcome, now: Time) {
+        let refusal = matches!(outcome.event, Report::Refused { .. });
+        let statement = Statement::new(now, outcome);
+        let envelope = statement.signed_by([&self.host_key]);
+        let limit = if refusal { MAX_REFUSALS } else { MAX_REPORTS };
+        if self.saved.reports.len() >= limit {
+            let note = Note::error("too many outcomes wait to be logged");
+            return self.note(note.saying(&limit));
+        }
+        self.saved.reports.push((envelope.id(), envelope.to_bytes()));
+    }
+
+    /// Says the newest queued outcome; what is lost on the way is said again with the next connection.
+    pub(crate) fn send_newest_outcome(&mut self) {
+        if let Some((id, envelope)) = self.saved.reports.last().cloned() {
+            self.append(id, envelope);
+        }
+    }
+}
+
+enum Receipted {
+    Older,
+    Wrong(String),
+}
+
+fn check_receipt(
+    trust: &Trust,
+    envelope: &[u8],
+    receipt: &Receipt,
+    consistency: &[Digest],
+) -> Result<TreeHead, Receipted> {
+    let wrong = |error: &dyn std::fmt::Display| Receipted::Wrong(error.to_string());
+    let log = &trust.policy.document().log;
+    let checkpoint = checkpoint::verify(&receipt.checkpoint, &log.origin, &log.key)
+        .map_err(|error| wrong(&error))?;
+    if checkpoint.head.size < trust.head.size {
+        return Err(Receipted::Older);
+    }
+    if checkpoint.head != trust.head
+        && evidence::extends(&trust.head, &checkpoint.head, consistency).is_err()
+    {
+        // The proof may begin at a head that this host has left since it asked.
+        return Err(Receipted::Older);
+    }
+    verify_inclusion(&leaf_hash(envelope), receipt.index, &receipt.inclusion, &checkpoint.head)
+        .map_err(|error| wrong(&error))?;
+    Ok(checkpoint.head)
+}
+
+fn names_key(enrolment: &SavedEnrolment, transport_key: &PublicKey) -> bool {
+    let statement = Envelope::parse(&enrolment.envelope).ok();
+    let statement = statement.and_then(|envelope| Statement::read(&envelope).ok());
+    statement.is_some_and(|statement| {
+        let Says::Host(HostChange::Enrolled(it)) = statement.says else { return false };
+        it.transport_key == *transport_key
+    })
+}

@@ -1,0 +1,301 @@
+//! Offers, judged.
+//!
+//! An offer is opened (proofs), judged (standing rules), cleared to start (a nonce of ours), then the
+//! package's manifest is read, and only then does the deployment machine get its assignment. Every step
+//! can refuse, and says so: to the coordinator in the report, and, where an honest coordinator would not
+//! have offered, as a signed outcome, once for each order and code.
+
+use cutover_machine::{Assignment, Hooks as MachineHooks, Kind, Now, Reversibility};
+use cutover_shared::authorise::{self, Question, ReturnOrder};
+use cutover_shared::digest::Digest;
+use cutover_shared::evidence::{self, Evidence, Opened, Trust};
+use cutover_shared::name::Name;
+use cutover_shared::protocol::{Directive, FromApplier};
+use cutover_shared::refusal::{Code, Refusal};
+use cutover_shared::statement::Phase;
+
+use crate::applier::Core;
+use crate::assignment::{accept, coded, forward_assignment, refusal_of};
+use crate::deployment::Hand;
+use crate::input::Outside;
+use crate::output::{Note, Output};
+use crate::package::Package;
+use crate::saved::SavedOrder;
+
+/// An order that is looked at for longer than this without getting anywhere gives way to a new offer.
+const LOOKING_TOO_LONG: std::time::Duration = std::time::Duration::from_secs(10);
+
+impl Core {
+    /// What the coordinator sent.
+    pub(crate) fn directive(&mut self, directive: Directive, outside: &mut Outside<'_>) {
+        match directive {
+            Directive::Offer { order, evidence } => self.offer(order, &evidence, outside),
+            Directive::Stop { order, evidence } => self.stop_order(order, &evidence, outside),
+        }
+    }
+
+    /// Opens evidence and takes over what it teaches: newer policies, a newer head.
+    pub(crate) fn open(
+        &mut self,
+        order: Digest,
+        evidence: &Evidence,
+        outside: &mut Outside<'_>,
+    ) -> Result<Opened, Refusal> {
+        let Some(trust) = self.trust().cloned() else {
+            return Err(Refusal::new(Code::SubjectUnknown, "this host has not joined"));
+        };
+        let opened = evidence::open(evidence, &order, &trust)?;
+        let advanced = opened.advance(&trust);
+        if advanced.head != trust.head || advanced.policy.id() != trust.policy.id() {
+            self.set_trust(advanced);
+            self.save(outside)
+                .map_err(|error| Refusal::new(Code::Busy, format!("ledger: {error}")))?;
+        }
+        Ok(opened)
+    }
+
+    /// Whether the evidence was made for a head that this host has left since: then its proofs begin there,
+    /// and the coordinator offers again when it has heard of the new one.
+    fn overtaken(&self, order: Digest, evidence: &Evidence) -> bool {
+        let Some(trust) = self.trust() else { return false };
+        self.heads.iter().any(|head| {
+            let before = Trust { head: head.clone(), ..trust.clone() };
+            evidence::open(evidence, &order, &before).is_ok()
+        })
+    }
+
+    fn offer(&mut self, order: Digest, evidence: &Evidence, outside: &mut Outside<'_>) {
+        let opened = match self.open(order, evidence, outside) {
+            Ok(opened) => opened,
+            Err(refusal)
+                if refusal.code == Code::CheckpointInconsistent
+                    && self.overtaken(order, evidence) =>
+            {
+                let note = Note::debug("the offer was made for a head of before");
+                return self.note(note.about(order).saying(&refusal));
+            }
+            Err(refusal) => return self.refuse(None, order, None, &refusal, outside),
+        };
+        let application = application_of(&opened, order);
+        let about = about(&opened, order);
+        let known = application.filter(|name| self.deployments.contains_key(name));
+        let Some(name) = known else {
+            let refusal =
+                Refusal::new(Code::WrongApplication, "the order is for no application here");
+            return self.refuse(None, order, about, &refusal, outside);
+        };
+        if let Err(refusal) = self.room_for(&name, order, outside.now) {
+            let Some(refusal) = refusal else { return };
+            return self.refuse(Some(&name), order, about, &refusal, outside);
+        }
+        if opened.state().rollback(&order).is_some() {
+            return self.offer_return(&name, order, &opened, about, outside);
+        }
+        let facts = self.facts(&name, outside);
+        let now = outside.now;
+        let question = Question {
+            state: opened.state(),
+            host: &facts,
+            order,
+            phase: Phase::Start,
+            now: now.wall,
+        };
+        if let Err(refusal) = authorise::judge(&question) {
+            return self.refuse(Some(&name), order, about, &refusal, outside);
+        }
+        self.note(Note::info("an order stands; asking for clearance").of(&name).about(order));
+        if let Some(deployment) = self.deployments.get_mut(&name) {
+            deployment.refused = None;
+            deployment.hand = Some(Hand {
+                order,
+                indexes: evidence.entries.iter().map(|entry| entry.index).collect(),
+                opened,
+                cleared: None,
+                clearance: None,
+                package: None,
+                since: now.monotonic,
+            });
+        }
+        self.ask(&name, order, Phase::Start, None, outside);
+    }
+
+    /// Whether the application is free for an order. An error with nothing in it: there is nothing to
+    /// say, the order is the one in hand or done.
+    fn room_for(&mut self, name: &Name, order: Digest, now: Now) -> Result<(), Option<Refusal>> {
+        let Some(deployment) = self.deployments.get_mut(name) else { return Err(None) };
+        let ended_with_it = self
+            .saved
+            .applications
+            .get(name)
+            .is_some_and(|it| it.spent.iter().any(|(spent, _)| *spent == order));
+        match deployment.working_on() {
+            Some(other) if other == order => return Err(None),
+            Some(other) => {
+                let facts = format!("order {} is in hand", other.short());
+                return Err(Some(Refusal::new(Code::Busy, facts)));
+            }
+            None => {}
+        }
+        if let Some(hand) = &deployment.hand {
+            let stale = now.monotonic.saturating_sub(hand.since) > LOOKING_TOO_LONG;
+            if hand.order == order && !stale {
+                return Err(None);
+            }
+            deployment.hand = None;
+            deployment.asking = None;
+            if std::mem::take(&mut deployment.reading) {
+                self.output(Output::GiveUpReading { application: name.clone() });
+            }
+        }
+        if ended_with_it && !self.saved.reports.is_empty() {
+            // Its outcome is on the way to the log; the coordinator does not know yet.
+            return Err(None);
+        }
+        Ok(())
+    }
+
+    fn offer_return(
+        &mut self,
+        name: &Name,
+        order: Digest,
+        opened: &Opened,
+        about: Option<(Digest, Digest)>,
+        outside: &mut Outside<'_>,
+    ) {
+        let facts = self.facts(name, outside);
+        let now = outside.now;
+        let question = Question {
+            state: opened.state(),
+            host: &facts,
+            order,
+            phase: Phase::Start,
+            now: now.wall,
+        };
+        let returning = match authorise::authorise_return(&question) {
+            Ok(returning) => returning,
+            Err(refusal) => return self.refuse(Some(name), order, about, &refusal, outside),
+        };
+        let assignment = match self.return_assignment(name, &returning, now) {
+            Ok(assignment) => assignment,
+            Err(refusal) => return self.refuse(Some(name), order, about, &refusal, outside),
+        };
+        let saved = SavedOrder { order, end: returning.not_after(), iteration: None };
+        self.take_up(name, assignment, saved, about, outside);
+    }
+
+    fn return_assignment(
+        &self,
+        name: &Name,
+        order: &ReturnOrder,
+        now: Now,
+    ) -> Result<Assignment, Refusal> {
+        let refused = |facts: &str| Refusal::new(Code::RollbackNotAuthorised, facts);
+        let saved = self.saved.applications.get(name).ok_or(refused("nothing is installed"))?;
+        let to = saved.history.first().filter(|slot| slot.package == order.to());
+        let to = to.ok_or(refused("the release to go back to is not on disk"))?;
+        Ok(Assignment {
+            application: name.to_string(),
+            generation: saved.record.generation + 1,
+            package: to.package,
+            release: to.release,
+            booking: order.order(),
+            kind: Kind::Return,
+            window_start: now.wall,
+            window_end: order.not_after(),
+            apply_budget: to.health.deadline + to.health.bake,
+            rollback_reserve: to.health.deadline,
+            hooks: MachineHooks::default(),
+            health: to.health,
+            reversibility: Reversibility::Reversible,
+        })
+    }
+
+    /// The manifest is here: is it what was approved, and does the host allow it?
+    pub(crate) fn package_read(
+        &mut self,
+        name: &Name,
+        order: Digest,
+        result: Result<Box<Package>, String>,
+        outside: &mut Outside<'_>,
+    ) {
+        let Some(deployment) = self.deployments.get_mut(name) else { return };
+        let Some(hand) = deployment.hand.as_mut().filter(|hand| hand.order == order) else {
+            return;
+        };
+        if !std::mem::take(&mut deployment.reading) {
+            return;
+        }
+        let about = about(&hand.opened, order);
+        let Some(settings) = self.settings.applications.get(name) else { return };
+        let accepted = result.map_err(|text| coded(&text)).and_then(|package| {
+            let cleared = hand.cleared.as_ref();
+            let cleared =
+                cleared.ok_or(Refusal::new(Code::NotCleared, "no clearance is at hand"))?;
+            accept(package.manifest(), cleared, settings)?;
+            Ok((package, cleared.clone()))
+        });
+        let (package, cleared) = match accepted {
+            Ok(accepted) => accepted,
+            Err(refusal) => {
+                deployment.hand = None;
+                if let Some((_, package)) = about {
+                    self.say(FromApplier::StopFetching { package });
+                }
+                return self.refuse(Some(name), order, about, &refusal, outside);
+            }
+        };
+        let candidate = cleared.candidate();
+        let generation = deployment.machine.record().generation + 1;
+        let assignment = forward_assignment(package.manifest(), &cleared, name, generation);
+        let saved =
+            SavedOrder { order, end: candidate.window().end, iteration: candidate.iteration() };
+        hand.package = Some(package);
+        self.take_up(name, assignment, saved, about, outside);
+    }
+
+    fn take_up(
+        &mut self,
+        name: &Name,
+        assignment: Assignment,
+        order: SavedOrder,
+        about: Option<(Digest, Digest)>,
+        outside: &mut Outside<'_>,
+    ) {
+        let id = order.order;
+        let Some(deployment) = self.deployments.get_mut(name) else { return };
+        match deployment.machine.handle_order(assignment, outside.now) {
+            Ok(()) => {
+                deployment.refused = None;
+                deployment.progress = None;
+                if let Some(saved) = self.saved.applications.get_mut(name) {
+                    saved.order = Some(order);
+                }
+                self.note(Note::info("taken up").of(name).about(id));
+            }
+            Err(rejection) => {
+                deployment.hand = None;
+                let refusal = refusal_of(&rejection);
+                self.refuse(Some(name), id, about, &refusal, outside);
+            }
+        }
+    }
+}
+
+/// The application of an order.
+pub(crate) fn application_of(opened: &Opened, order: Digest) -> Option<Name> {
+    let booking = opened.state().booking(&order);
+    let booking = booking.map(|(_, booking)| booking.booking.says().application.clone());
+    let rollback =
+        || opened.state().rollback(&order).map(|it| it.rollback.says().application.clone());
+    booking.or_else(rollback)
+}
+
+/// Release and package of an order.
+pub(crate) fn about(opened: &Opened, order: Digest) -> Option<(Digest, Digest)> {
+    let booking = opened.state().booking(&order);
+    let booking = booking.map(|(case, _)| (case.release.id(), case.release.says().package));
+    booking.or_else(|| {
+        let rollback = opened.state().rollback(&order)?;
+        Some((order, rollback.rollback.says().from))
+    })
+}

@@ -1,0 +1,190 @@
+//! What the core wants done, as data.
+
+use cutover_machine::{Direction, EffectId, HookPhase, Slot};
+use cutover_shared::digest::Digest;
+use cutover_shared::name::Name;
+use cutover_shared::protocol::FromApplier;
+
+use crate::input::Running;
+use crate::package::Package;
+
+/// Something to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Say this to the network half. Where that is impossible, its connection is over:
+    /// [`Input::Unlinked`](crate::Input::Unlinked).
+    Say(FromApplier),
+    /// Carry out an effect of a deployment; answered once, unless it is aborted.
+    Work {
+        /// Of which application.
+        application: Name,
+        /// What the answer carries.
+        effect: EffectId,
+        /// What to do.
+        work: Work,
+    },
+    /// End the work `of` as soon as it can be ended, and answer when nothing of it runs any longer.
+    Abort {
+        /// Of which application.
+        application: Name,
+        /// What the answer carries.
+        effect: EffectId,
+        /// Handed out before and no longer wanted.
+        of: EffectId,
+    },
+    /// Read a package's manifest; answered by [`Input::Read`](crate::Input::Read).
+    Read {
+        /// For which application.
+        application: Name,
+        /// For which order.
+        order: Digest,
+        /// The package.
+        package: Digest,
+    },
+    /// What was to be read is not wanted any longer.
+    GiveUpReading {
+        /// For which application.
+        application: Name,
+    },
+    /// Tell when this process has ended.
+    Watch {
+        /// Of which application.
+        application: Name,
+        /// The process.
+        running: Running,
+    },
+    /// Start the committed release again; answered by [`Input::Restarted`](crate::Input::Restarted).
+    Restart {
+        /// Of which application.
+        application: Name,
+    },
+    /// Remove every slot but these.
+    Tidy {
+        /// Of which application.
+        application: Name,
+        /// What stays.
+        keep: Vec<Slot>,
+    },
+    /// What the service manager is to show.
+    Status(String),
+    /// For the log.
+    Note(Note),
+}
+
+/// An effect of a deployment machine that the world carries out. All can be repeated.
+#[derive(Debug)]
+pub enum Work {
+    /// Fetch what is missing of a package, assemble the slot, verify it whole and sync it.
+    Fetch {
+        /// The slot.
+        slot: Slot,
+        /// What it is made of.
+        package: Box<Package>,
+        /// Slots from which chunks can be taken.
+        sources: Vec<Slot>,
+    },
+    /// Assemble the slot from what is on this host alone, for an ordered return.
+    Copy {
+        /// The slot.
+        slot: Slot,
+        /// Slots from which it can be taken.
+        sources: Vec<Slot>,
+    },
+    /// Look whether applying can work here.
+    Preflight,
+    /// Run a hook. One that does not exist is done.
+    Hook {
+        /// The release whose hook it is.
+        slot: Slot,
+        /// Which.
+        phase: HookPhase,
+        /// The hook or its undo.
+        direction: Direction,
+    },
+    /// Stop the application. Done when nothing of it runs, also when nothing ran.
+    Stop,
+    /// Let the link name `to`; `None`: remove it. Done when it is synced.
+    Switch {
+        /// The release to be current.
+        to: Option<Slot>,
+    },
+    /// Start what the link names, or find it running.
+    Start,
+    /// Take one round of health checks.
+    Check {
+        /// The release with its checks.
+        slot: Slot,
+    },
+    /// Remove what was assembled, whole or partial.
+    CleanUp {
+        /// What is not wanted any more.
+        slot: Slot,
+    },
+    /// See that the link names this release and that it runs, repairing both.
+    Settle {
+        /// The committed release; `None`: there is to be no link.
+        slot: Option<Slot>,
+    },
+}
+
+/// How much a note matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// For whoever looks for a fault of ours.
+    Debug,
+    /// Something went its way.
+    Info,
+    /// Something was refused, or went back: what the applier is there for, and somebody should look.
+    Warn,
+    /// Something that must not be: an operator has to act.
+    Error,
+}
+
+/// A line for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// How much it matters.
+    pub level: Level,
+    /// What happened.
+    pub text: &'static str,
+    /// To which application.
+    pub application: Option<Name>,
+    /// Concerning which order, package or statement.
+    pub about: Option<Digest>,
+    /// The facts.
+    pub detail: String,
+}
+
+impl Note {
+    pub(crate) fn debug(text: &'static str) -> Self {
+        Self::new(Level::Debug, text)
+    }
+
+    pub(crate) fn info(text: &'static str) -> Self {
+        Self::new(Level::Info, text)
+    }
+
+    pub(crate) fn warn(text: &'static str) -> Self {
+        Self::new(Level::Warn, text)
+    }
+
+    pub(crate) fn error(text: &'static str) -> Self {
+        Self::new(Level::Error, text)
+    }
+
+    fn new(level: Level, text: &'static str) -> Self {
+        Self { level, text, application: None, about: None, detail: String::new() }
+    }
+
+    pub(crate) fn of(self, application: &Name) -> Self {
+        Self { application: Some(application.clone()), ..self }
+    }
+
+    pub(crate) fn about(self, about: Digest) -> Self {
+        Self { about: Some(about), ..self }
+    }
+
+    pub(crate) fn saying(self, detail: &impl ToString) -> Self {
+        Self { detail: detail.to_string(), ..self }
+    }
+}

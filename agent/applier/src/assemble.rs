@@ -1,0 +1,55 @@
+//! A slot on its way from nothing to whole: chunks that the host has, then what is fetched, then synced.
+
+use cutover_applier_core::Package;
+use cutover_machine::Slot;
+
+use crate::fetch::Fetcher;
+use crate::slot::Assembly;
+use crate::work::{Site, chain};
+use crate::{content, preflight};
+
+/// Assembles a slot of a package, fetching what the host does not have; tells progress in bytes.
+pub(crate) async fn from_package(
+    site: &Site,
+    slot: Slot,
+    package: &Package,
+    fetcher: &Fetcher,
+    sources: Vec<Slot>,
+    progress: impl Fn(u64, u64),
+) -> Result<(), String> {
+    let (slots, index) = (site.slots.clone(), package.index().clone());
+    let root = site.config.root.clone();
+    let (assembly, local) = tokio::task::spawn_blocking(move || {
+        let local = content::local_sources(&slots, &sources);
+        let assembly = slots.assemble(&slot, &index).map_err(|error| chain(&error))?;
+        // What an interrupted attempt left behind need not fit again.
+        let missing = assembly.missing().iter().map(|chunk| u64::from(chunk.length)).sum();
+        preflight::look(&root, missing)?;
+        Ok::<_, String>((assembly, local))
+    })
+    .await
+    .map_err(|error| error.to_string())??;
+    let filled = content::fill(assembly, package, fetcher, local, progress).await?;
+    finish(filled).await
+}
+
+/// Assembles a slot again from what is on this host.
+pub(crate) async fn from_host(site: &Site, slot: Slot, sources: Vec<Slot>) -> Result<(), String> {
+    let slots = site.slots.clone();
+    let assembly = tokio::task::spawn_blocking(move || {
+        let source = sources.iter().find(|it| it.package == slot.package);
+        let source = source.ok_or("the release to go back to is not on disk")?;
+        let index = slots.index(source).map_err(|error| chain(&error))?;
+        let mut assembly = slots.assemble(&slot, &index).map_err(|error| chain(&error))?;
+        content::fill_locally(&mut assembly, &[(slots.path(source), index)])?;
+        Ok::<_, String>(assembly)
+    })
+    .await
+    .map_err(|error| error.to_string())??;
+    finish(assembly).await
+}
+
+async fn finish(assembly: Assembly) -> Result<(), String> {
+    let finished = tokio::task::spawn_blocking(move || assembly.finish()).await;
+    finished.map_err(|error| error.to_string())?.map_err(|error| chain(&error))
+}
