@@ -4,14 +4,17 @@
 //! verified ([`Verified`]). What the statements add up to is decided in [`mod@crate::authorise`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::digest::Digest;
+use crate::key::KeyId;
 use crate::name::Name;
 use crate::policy::Signer;
 use crate::statement::{
-    Assessment, Booking, Cancel, Delivery, Header, Hold, IterationApproval, Judgement, Outcome,
-    Release, Resume, Review, Vote, WindowRelease,
+    Assessment, Booking, Cancel, Delivery, Event, Header, Hold, IterationApproval, Judgement,
+    Outcome, Release, Resume, Review, Vote, WindowRelease,
 };
+use crate::time::Time;
 
 /// Something that was said, with its place in the log and the people who signed it. It can be made in
 /// this crate only, by the code that verified it.
@@ -20,7 +23,7 @@ pub struct Verified<T> {
     pub(crate) id: Digest,
     pub(crate) index: u64,
     pub(crate) header: Header,
-    pub(crate) signers: Vec<Signer>,
+    pub(crate) signers: Box<[Signer]>,
     pub(crate) says: T,
 }
 
@@ -55,20 +58,67 @@ impl<T> Verified<T> {
         &self.says
     }
 
-    /// The same statement with another reading of what it says.
-    pub(crate) fn with<U>(self, says: U) -> Verified<U> {
-        Verified {
-            id: self.id,
-            index: self.index,
-            header: self.header,
-            signers: self.signers,
-            says,
+    /// The frame of a statement, and what it says.
+    pub(crate) fn split(self) -> (Verified<()>, T) {
+        let Self { id, index, header, signers, says } = self;
+        (Verified { id, index, header, signers, says: () }, says)
+    }
+
+    /// What is said, in the frame of this statement.
+    pub(crate) fn carry<U>(self, says: U) -> Verified<U> {
+        let Self { id, index, header, signers, .. } = self;
+        Verified { id, index, header, signers, says }
+    }
+}
+
+/// What a host reported, without the readings and clearances that it gave as proof: those are many and
+/// long, decide nothing, and are read from the log by whoever wants to see them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reported {
+    /// The host's name.
+    pub host: Name,
+    /// Its host key.
+    pub host_key: KeyId,
+    /// The application.
+    pub application: Name,
+    /// The order's generation on this host for this application.
+    pub generation: u64,
+    /// The `booking` or `rollback` statement that was carried out.
+    pub order: Digest,
+    /// The `release` statement that it is about.
+    pub release: Digest,
+    /// The package that it is about.
+    pub package: Digest,
+    /// What happened.
+    pub event: Event,
+    /// The package that runs now; none when the application is absent.
+    pub running: Option<Digest>,
+    /// When the host began.
+    pub started: Time,
+    /// When it ended.
+    pub ended: Time,
+}
+
+impl From<Outcome> for Reported {
+    fn from(it: Outcome) -> Self {
+        Self {
+            host: it.host,
+            host_key: it.host_key,
+            application: it.application,
+            generation: it.generation,
+            order: it.order,
+            release: it.release,
+            package: it.package,
+            event: it.event,
+            running: it.running,
+            started: it.started,
+            ended: it.ended,
         }
     }
 }
 
 /// A booking and what became of it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BookingCase {
     /// The booking.
     pub booking: Verified<Booking>,
@@ -77,11 +127,11 @@ pub struct BookingCase {
     /// Its cancellation.
     pub cancelled: Option<Verified<Cancel>>,
     /// What hosts reported of it, in log order.
-    pub outcomes: Vec<Verified<Outcome>>,
+    pub outcomes: Vec<Verified<Reported>>,
 }
 
 /// Everything said about one release.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
     /// The submission.
     pub release: Verified<Release>,
@@ -98,7 +148,7 @@ pub struct Case {
     /// Deliveries.
     pub deliveries: Vec<Verified<Delivery>>,
     /// Bookings by identity.
-    pub bookings: BTreeMap<Digest, BookingCase>,
+    pub bookings: BTreeMap<Digest, Arc<BookingCase>>,
     /// Holds that stand or stood.
     pub holds: Vec<Verified<Hold>>,
     /// What ended them, by hold.
@@ -157,8 +207,13 @@ impl Case {
         last_by_owner(self.votes.iter().filter(|it| it.says.environments.contains(environment)))
     }
 
+    /// Every booking, cancelled ones too, by identity.
+    pub fn booked(&self) -> impl Iterator<Item = &BookingCase> {
+        self.bookings.values().map(|booking| &**booking)
+    }
+
     /// Every outcome of every booking.
-    pub fn outcomes(&self) -> impl Iterator<Item = &Verified<Outcome>> {
+    pub fn outcomes(&self) -> impl Iterator<Item = &Verified<Reported>> {
         self.bookings.values().flat_map(|booking| &booking.outcomes)
     }
 }

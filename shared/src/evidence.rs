@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::{Case, Verified};
+use crate::case::{Case, Reported, Verified};
 use crate::digest::Digest;
 use crate::dsse::Envelope;
 use crate::fold::State;
@@ -18,7 +18,7 @@ use crate::log::checkpoint::{self, Checkpoint};
 use crate::log::{TreeHead, leaf_hash, verify_consistency, verify_inclusion};
 use crate::policy::TrustPolicy;
 use crate::refusal::{Code, Refusal};
-use crate::statement::{Event, Outcome, Says, Statement};
+use crate::statement::{Event, Says, Statement};
 
 /// Most entries in one order's evidence: every statement about a release with a full board, and an
 /// enrolment and an outcome of each of a thousand hosts before this one.
@@ -220,11 +220,10 @@ pub fn select(state: &State, order: &Digest, host: &KeyId, policy_version: u64) 
     if let Some(case) = state.rollback(order) {
         indexes.insert(case.rollback.index());
         let denial = state.denial(&case.rollback.says().to);
-        for release in state
-            .cases()
-            .filter(|it| denial.is_some() && it.release.says().package == case.rollback.says().to)
-        {
-            add_case(state, release, &mut indexes);
+        if denial.is_some() {
+            for release in state.cases_of_package(&case.rollback.says().to) {
+                add_case(state, release, &mut indexes);
+            }
         }
     }
     indexes
@@ -232,11 +231,11 @@ pub fn select(state: &State, order: &Digest, host: &KeyId, policy_version: u64) 
 
 /// The outcomes on which the wave and environment rules stand: the last that each host said of an order
 /// with this package, and the last return of the package by anyone.
-fn deciding<'a>(state: &'a State, case: &'a Case) -> Vec<&'a Verified<Outcome>> {
+fn deciding<'a>(state: &'a State, case: &'a Case) -> Vec<&'a Verified<Reported>> {
     let package = case.release.says().package;
-    let returns = state.rollbacks().flat_map(|rollback| &rollback.outcomes);
-    let mut last: BTreeMap<(KeyId, Digest), &Verified<Outcome>> = BTreeMap::new();
-    let mut returned: Option<&Verified<Outcome>> = None;
+    let returns = state.rollbacks_from(&package).flat_map(|rollback| &rollback.outcomes);
+    let mut last: BTreeMap<(KeyId, Digest), &Verified<Reported>> = BTreeMap::new();
+    let mut returned: Option<&Verified<Reported>> = None;
     for outcome in case.outcomes().chain(returns).filter(|it| it.says().package == package) {
         match outcome.says().event {
             Event::Refused { .. } | Event::Drifted { .. } => continue,

@@ -120,7 +120,10 @@ impl FromStr for KeyId {
 /// Only the canonical encoding of a point that is not of small order becomes one: small-order keys
 /// verify signatures that nobody made, and a second encoding would be a second name for one key.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PublicKey(VerifyingKey);
+pub struct PublicKey {
+    key: VerifyingKey,
+    id: KeyId,
+}
 
 impl PublicKey {
     /// A public key from its 32 bytes (RFC 8032, section 5.1.2).
@@ -130,12 +133,18 @@ impl PublicKey {
         if key.is_weak() || canonical.as_bytes() != &raw {
             return Err(KeyError::Point);
         }
-        Ok(Self(key))
+        Ok(Self::named(key))
+    }
+
+    /// The name is worked out once: it is asked for at every signature.
+    fn named(key: VerifyingKey) -> Self {
+        let der = key.to_public_key_der().expect("44 bytes fit every DER length");
+        Self { key, id: KeyId(Digest::of(der.as_bytes())) }
     }
 
     /// Its 32 bytes.
     pub fn raw(&self) -> [u8; 32] {
-        self.0.to_bytes()
+        self.key.to_bytes()
     }
 
     /// Reads a SubjectPublicKeyInfo in DER.
@@ -147,7 +156,7 @@ impl PublicKey {
 
     /// As SubjectPublicKeyInfo in DER: 44 bytes.
     pub fn to_spki_der(&self) -> Vec<u8> {
-        self.0.to_public_key_der().expect("44 bytes fit every DER length").into_vec()
+        self.key.to_public_key_der().expect("44 bytes fit every DER length").into_vec()
     }
 
     /// Reads a PEM file, as `openssl pkey -pubout` writes it.
@@ -159,25 +168,25 @@ impl PublicKey {
 
     /// As a PEM file, byte for byte what `openssl pkey -pubout` writes.
     pub fn to_pem(&self) -> String {
-        self.0.to_public_key_pem(LineEnding::LF).expect("44 bytes fit every PEM file")
+        self.key.to_public_key_pem(LineEnding::LF).expect("44 bytes fit every PEM file")
     }
 
     /// Its name.
-    pub fn id(&self) -> KeyId {
-        KeyId(Digest::of(&self.to_spki_der()))
+    pub const fn id(&self) -> KeyId {
+        self.id
     }
 
     /// Whether `signature` over `message` is by this key; strict, as RFC 8032 demands and a little more:
     /// no second signature can be made out of one, and nothing of small order is accepted.
     #[must_use]
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
-        self.0.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
+        self.key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
     }
 }
 
 impl Hash for PublicKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.as_bytes().hash(state);
+        self.key.as_bytes().hash(state);
     }
 }
 
@@ -189,7 +198,7 @@ impl PartialOrd for PublicKey {
 
 impl Ord for PublicKey {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.as_bytes().cmp(other.0.as_bytes())
+        self.key.as_bytes().cmp(other.key.as_bytes())
     }
 }
 
@@ -330,7 +339,7 @@ impl SecretKey {
 
     /// Its public key.
     pub fn public(&self) -> PublicKey {
-        PublicKey(self.0.verifying_key())
+        PublicKey::named(self.0.verifying_key())
     }
 
     /// The signature over `message`. Deterministic: the same message has the same signature.

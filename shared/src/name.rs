@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A name: 1 to 63 of `a-z 0-9 . _ -`, beginning and ending with a letter or digit. It is safe in paths,
-/// URLs, unit names and shell words as it is.
+/// URLs, unit names and shell words as it is. Copies share one text: a log speaks of few names, often.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(String);
+pub struct Name(Arc<str>);
 
 /// Longest name in bytes: a DNS label's length, so that a host can be named after itself.
 pub const MAX_NAME: usize = 63;
@@ -37,11 +38,7 @@ impl FromStr for Name {
             && bytes.first().is_some_and(plain)
             && bytes.last().is_some_and(plain)
             && bytes.iter().all(|byte| plain(byte) || b"._-".contains(byte));
-        if good {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(NotAName(text.chars().take(80).collect()))
-        }
+        if good { Ok(Self(text.into())) } else { Err(NotAName(text.chars().take(80).collect())) }
     }
 }
 

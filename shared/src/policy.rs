@@ -9,6 +9,7 @@
 //! document whose chain was verified and can be made in no other way.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -232,11 +233,16 @@ pub struct Signer {
     pub owner: Name,
 }
 
-/// A policy whose chain was verified.
+/// A policy whose chain was verified. Copies share it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrustPolicy {
+pub struct TrustPolicy(Arc<Trusted>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Trusted {
     id: Digest,
     document: PolicyDocument,
+    /// Where in the document each key is.
+    places: BTreeMap<KeyId, usize>,
 }
 
 impl PolicyDocument {
@@ -327,42 +333,53 @@ impl TrustPolicy {
         }
         let document = read(envelope)?;
         signed_by_root(envelope, &document, &document)?;
-        Ok(Self { id: *expected, document })
+        Ok(Self::trusted(*expected, document))
     }
 
     /// The next version: signed by the thresholds of this one and of itself.
     pub fn successor(&self, envelope: &Envelope) -> Result<Self, Refusal> {
         let document = read(envelope)?;
-        if document.version != self.document.version + 1 {
+        if document.version != self.document().version + 1 {
             return Err(Refusal::new(
                 Code::PolicyRollback,
-                format!("version {} after version {}", document.version, self.document.version),
+                format!("version {} after version {}", document.version, self.document().version),
             ));
         }
-        signed_by_root(envelope, &self.document, &document)?;
+        signed_by_root(envelope, self.document(), &document)?;
         signed_by_root(envelope, &document, &document)?;
-        Ok(Self { id: envelope.id(), document })
+        Ok(Self::trusted(envelope.id(), document))
     }
 
     /// The identity of its statement.
     pub fn id(&self) -> Digest {
-        self.id
+        self.0.id
     }
 
     /// What it says.
     pub fn document(&self) -> &PolicyDocument {
-        &self.document
+        &self.0.document
+    }
+
+    fn trusted(id: Digest, document: PolicyDocument) -> Self {
+        let keys = document.keys.iter().enumerate();
+        let places = keys.map(|(place, entry)| (entry.key.id(), place)).collect();
+        Self(Arc::new(Trusted { id, document, places }))
+    }
+
+    /// The entry of a key.
+    pub fn entry(&self, key: &KeyId) -> Option<&KeyEntry> {
+        self.0.places.get(key).and_then(|place| self.0.document.keys.get(*place))
     }
 
     /// The rule for an environment and change type.
     pub fn rule(&self, environment: &Name, change: ChangeType) -> Result<&Rule, Refusal> {
         let matches = |rule: &&Rule| rule.environment == *environment && rule.change == change;
-        self.document.rules.iter().find(matches).ok_or_else(|| {
+        self.document().rules.iter().find(matches).ok_or_else(|| {
             Refusal::new(
                 Code::RuleMissing,
                 format!(
                     "policy {} has no rule for {change} changes in {environment}",
-                    self.document.version
+                    self.document().version
                 ),
             )
         })
@@ -370,21 +387,18 @@ impl TrustPolicy {
 
     /// Whether statements of this predicate may be made.
     pub fn in_force(&self, predicate: Predicate) -> bool {
-        self.document.predicates.contains(predicate.name())
+        self.document().predicates.contains(predicate.name())
     }
 
-    /// The people who signed an envelope validly, if it stands at `index` of the log.
-    pub fn signers(&self, envelope: &Envelope, index: u64) -> Result<Vec<Signer>, Refusal> {
-        let valid = envelope
-            .valid_signers(|key| self.document.entry(key).map(|entry| entry.key.clone()))
-            .map_err(|error| Refusal::new(Code::SignatureInvalid, error.to_string()))?;
+    /// The people of the keys that signed a statement validly, if it stands at `index` of the log.
+    pub fn signers(&self, valid: &BTreeSet<KeyId>, index: u64) -> Box<[Signer]> {
         let counts = |entry: &&KeyEntry| match entry.status {
             KeyStatus::Active => true,
             KeyStatus::Rotated { logged_below } => index < logged_below,
             KeyStatus::Compromised => false,
         };
-        let entries = valid.iter().filter_map(|key| self.document.entry(key)).filter(counts);
-        Ok(entries.map(|it| Signer { key: it.key.id(), owner: it.owner.clone() }).collect())
+        let entries = valid.iter().filter_map(|key| self.entry(key)).filter(counts);
+        entries.map(|it| Signer { key: it.key.id(), owner: it.owner.clone() }).collect()
     }
 
     /// The owners among `signers` who hold `role` for the application and the environments.
@@ -396,7 +410,7 @@ impl TrustPolicy {
         environments: &BTreeSet<Name>,
     ) -> BTreeSet<&'a Name> {
         let holds = |signer: &&Signer| {
-            self.document.entry(&signer.key).is_some_and(|entry| {
+            self.entry(&signer.key).is_some_and(|entry| {
                 entry.roles.contains(&role)
                     && application.is_none_or(|name| entry.applications.covers(name))
                     && environments.iter().all(|name| entry.environments.covers(name))

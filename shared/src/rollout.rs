@@ -10,14 +10,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::authorise::{self, HostFacts, Question};
-use crate::case::{BookingCase, Case, Verified};
+use crate::case::{BookingCase, Case, Reported, Verified};
 use crate::digest::Digest;
 use crate::fold::State;
 use crate::key::KeyId;
 use crate::name::Name;
 use crate::protocol::{Fleet, HostView};
 use crate::refusal::Refusal;
-use crate::statement::{Event, Outcome, Phase};
+use crate::statement::{Event, Phase};
 use crate::time::Time;
 
 /// What becomes of the hosts of one booking now.
@@ -134,14 +134,9 @@ pub fn plan(state: &State, fleet: &Fleet, booking: &Digest, now: Time) -> Option
 /// hear of their hosts.
 pub fn live_bookings(state: &State, now: Time) -> BTreeSet<Digest> {
     const LINGER: Duration = Duration::from_hours(1);
-    let live =
-        |it: &&BookingCase| it.released.is_some() && now < it.booking.says().window.end + LINGER;
-    state
-        .cases()
-        .flat_map(|case| case.bookings.values())
-        .filter(live)
-        .map(|it| it.booking.id())
-        .collect()
+    let recent = state.bookings_ending_after(now - LINGER);
+    let released = recent.filter(|(_, it)| it.released.is_some());
+    released.map(|(_, it)| it.booking.id()).collect()
 }
 
 struct Planner<'a> {
@@ -197,8 +192,8 @@ impl<'a> Planner<'a> {
     }
 
     /// The last thing that the host said of this booking, a refusal aside.
-    fn last_outcome(&self, host: &KeyId) -> Option<&Outcome> {
-        let ends = |it: &&Outcome| {
+    fn last_outcome(&self, host: &KeyId) -> Option<&Reported> {
+        let ends = |it: &&Reported| {
             it.host_key == *host
                 && !matches!(it.event, Event::Refused { .. } | Event::Drifted { .. })
         };

@@ -5,4 +5,3 @@ pub mod harness;
 pub mod lab;
 pub mod oracle;
 pub mod requirement;
-pub mod world;

@@ -8,7 +8,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use cutover_shared::statement::{Event, Outcome};
+use cutover_shared::case::Reported;
+use cutover_shared::statement::Event;
 use cutover_tests::build::binaries;
 use cutover_tests::harness::gate::{Ending, Gate};
 use cutover_tests::harness::notice::Notice;
@@ -129,7 +130,7 @@ impl Theatre {
         Ok(())
     }
 
-    async fn told(&mut self, booked: &Booked) -> anyhow::Result<Vec<Outcome>> {
+    async fn told(&mut self, booked: &Booked) -> anyhow::Result<Vec<Reported>> {
         let order = booked.booking.parse()?;
         self.stage.until("what the host said", |state| Some(outcomes(state, &order))).await
     }

@@ -153,8 +153,9 @@ fn retired(state: &State, register: &Register) -> Vec<KeyId> {
 
 /// How long until time alone may change something; `None` when it cannot.
 fn next_look(state: &State, now: Time) -> Option<Duration> {
-    let bookings = state.cases().flat_map(|case| case.bookings.values());
-    let windows = bookings
+    let windows = state
+        .bookings_ending_after(now)
+        .map(|(_, booking)| booking)
         .filter(|it| it.released.is_some() && it.cancelled.is_none())
         .map(|it| it.booking.says().window);
     let mut next: Option<Duration> = None;
@@ -168,10 +169,8 @@ fn next_look(state: &State, now: Time) -> Option<Duration> {
         };
         next = Some(next.map_or(wait, |next| next.min(wait)));
     }
-    let rollbacks =
-        state.rollbacks().filter(|it| it.outcomes.len() < it.rollback.says().hosts.len());
-    let headers = rollbacks.map(|it| it.rollback.header());
-    if headers.into_iter().any(|header| header.not_after.is_some_and(|end| now < end)) {
+    let mut rollbacks = state.rollbacks_ending_after(now);
+    if rollbacks.any(|it| it.outcomes.len() < it.rollback.says().hosts.len()) {
         next = Some(TICK);
     }
     next.map(|wait| wait.min(LONGEST_WAIT))

@@ -86,7 +86,8 @@ impl Conduct for Rules {
                     .map(|host| Turn { host: host.host_key, order }),
             );
         }
-        turns.extend(situation.state.rollbacks().flat_map(|case| returns(situation, case)));
+        let rollbacks = situation.state.rollbacks_ending_after(situation.now);
+        turns.extend(rollbacks.flat_map(|case| returns(situation, case)));
         turns
     }
 
@@ -216,9 +217,9 @@ fn bookings_of<'a>(
     package: &'a Digest,
     host: &'a KeyId,
 ) -> impl Iterator<Item = (&'a Case, &'a BookingCase)> {
-    let cases = state.cases().filter(|case| case.release.says().package == *package);
+    let cases = state.cases_of_package(package);
     cases
-        .flat_map(|case| case.bookings.values().map(move |booking| (case, booking)))
+        .flat_map(|case| case.booked().map(move |booking| (case, booking)))
         .filter(|(_, it)| it.released.is_some())
         .filter(|(_, it)| it.booking.says().plan.wave_of(host).is_some())
 }

@@ -45,9 +45,8 @@ pub(super) fn booking<'s>(
     state: &'s State,
     text: &str,
 ) -> Result<(&'s Case, &'s BookingCase), Failure> {
-    let bookings = state
-        .cases()
-        .flat_map(|case| case.bookings.iter().map(move |(id, booking)| (*id, (case, booking))));
+    let bookings =
+        state.cases().flat_map(|case| case.booked().map(move |it| (it.booking.id(), (case, it))));
     by_prefix("booking", text, bookings)
 }
 

@@ -76,7 +76,7 @@ fn booked<'s>(
     let here = |it: &&BookingCase| {
         args.environment.as_ref().is_none_or(|name| it.booking.says().environment == *name)
     };
-    let bookings: Vec<_> = case.bookings.values().filter(here).collect();
+    let bookings: Vec<_> = case.booked().filter(here).collect();
     let open: Vec<_> = bookings.iter().filter(|it| fault(it, now).is_none()).collect();
     match (open.as_slice(), bookings.as_slice()) {
         ([booking], _) => Ok((case, booking)),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cutover_coordinator::server::{Conduct, Rules, Situation, Turn};
 use cutover_shared::authorise::{self, ClearanceFacts, HostFacts, Order, Question};
+use cutover_shared::case::Case;
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::Envelope;
 use cutover_shared::evidence::{self, Opened, Trust};
@@ -426,7 +427,7 @@ impl Conduct for Hasty {
     }
 
     fn offers(&self, situation: &Situation<'_>) -> Vec<Turn> {
-        let bookings = situation.state.cases().flat_map(|case| case.bookings.values());
+        let bookings = situation.state.cases().flat_map(Case::booked);
         let hosts = bookings.flat_map(|it| {
             let order = it.booking.id();
             it.booking.says().plan.hosts().map(move |host| Turn { host: host.host_key, order })

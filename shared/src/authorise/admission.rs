@@ -44,8 +44,7 @@ pub fn admit(state: &State, index: u64, envelope: &[u8], now: Time) -> Result<Ex
     if header.not_after.is_some_and(|end| end <= now) {
         return Err(Refusal::new(Code::WindowClosed, "the statement has run out already"));
     }
-    let says = examined.says().clone();
-    match &says {
+    match examined.says() {
         Says::Review(it) => early_duties(state, &examined, &it.release, it.environments.iter())?,
         Says::Assessment(it) => {
             early_duties(state, &examined, &it.release, it.environments.iter())?;
@@ -76,7 +75,7 @@ pub fn admit(state: &State, index: u64, envelope: &[u8], now: Time) -> Result<Ex
 }
 
 fn tried(state: &State, examined: &Examined, release: &Digest) -> State {
-    let mut trial = state.excerpt(release);
+    let mut trial = state.trial(release);
     trial.insert(examined.clone());
     trial
 }

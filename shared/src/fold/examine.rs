@@ -3,16 +3,16 @@
 
 use std::collections::BTreeSet;
 
-use super::State;
+use super::{Signed, State};
 use crate::case::Verified;
 use crate::digest::Digest;
-use crate::dsse::Envelope;
+use crate::key::KeyId;
 use crate::name::Name;
 use crate::policy::{Role, Signer, TrustPolicy};
 use crate::refusal::{Code, Refusal};
 use crate::statement::{
     Booking, Cancel, Emergency, Enrolment, Event, Freeze, Grant, HostChange, IterationApproval,
-    Outcome, Release, Resume, Rollback, Says, Statement, StatementError, WindowRelease,
+    Outcome, Release, Resume, Rollback, Says, Statement, WindowRelease,
 };
 
 /// A statement that passed its examination against one state.
@@ -47,68 +47,55 @@ fn refuse<T>(code: Code, facts: impl Into<String>) -> Result<T, Refusal> {
 struct Exam<'a> {
     state: &'a State,
     policy: &'a TrustPolicy,
-    envelope: &'a Envelope,
-    signers: Vec<Signer>,
+    signed: &'a Signed,
+    signers: Box<[Signer]>,
     statement: &'a Statement,
 }
 
 impl State {
     /// Examines a statement that would stand at `index`. Pure: the state does not change.
     pub fn examine(&self, index: u64, envelope: &[u8]) -> Result<Examined, Refusal> {
-        let envelope = Envelope::parse(envelope)
-            .map_err(|error| Refusal::new(Code::Malformed, error.to_string()))?;
-        let statement = Statement::read(&envelope).map_err(|error| {
-            let code = match error {
-                StatementError::UnknownPredicate(_) => Code::PredicateUnknown,
-                StatementError::Json(_)
-                | StatementError::Says { .. }
-                | StatementError::Type(..)
-                | StatementError::Subjects
-                | StatementError::Speaker
-                | StatementError::Validity => Code::Malformed,
-            };
-            let cause = std::error::Error::source(&error).map(|it| format!(": {it}"));
-            Refusal::new(code, format!("{error}{}", cause.unwrap_or_default()))
-        })?;
-        let id = envelope.id();
-        if let Says::TrustPolicy(_) = statement.says {
-            return self.examine_policy(&envelope, statement, index);
+        self.examine_signed(index, Signed::read(envelope)?)
+    }
+
+    /// Examines a statement that was read.
+    pub(super) fn examine_signed(&self, index: u64, signed: Signed) -> Result<Examined, Refusal> {
+        if let Says::TrustPolicy(_) = signed.statement.says {
+            return self.examine_policy(signed, index);
         }
         let Some(policy) = self.policy() else {
             return refuse(Code::SubjectUnknown, "the log has no trust policy yet");
         };
-        let predicate = statement.says.predicate();
+        let predicate = signed.statement.says.predicate();
         if !policy.in_force(predicate) {
             return refuse(Code::PredicateUnknown, format!("the policy does not list {predicate}"));
         }
-        let mut signers = policy.signers(&envelope, index)?;
+        let mut valid = signed.signers(|key| policy.entry(key).map(|entry| entry.key.clone()))?;
         // One voice a statement, its speaker's: else one person's vote with another's signature beside it
         // would be two.
-        signers.retain(|signer| statement.header.by == Some(signer.key));
-        let exam =
-            Exam { state: self, policy, envelope: &envelope, signers, statement: &statement };
+        valid.retain(|key| signed.statement.header.by == Some(*key));
+        let signers = policy.signers(&valid, index);
+        let statement = &signed.statement;
+        let exam = Exam { state: self, policy, signed: &signed, signers, statement };
         let vouchers = exam.check()?;
         let signers = exam.signers;
-        let Statement { header, says } = statement;
+        let Signed { id, statement: Statement { header, says }, .. } = signed;
         let statement = Verified { id, index, header, signers, says };
         Ok(Examined { statement, policy: None, vouchers })
     }
 
-    fn examine_policy(
-        &self,
-        envelope: &Envelope,
-        statement: Statement,
-        index: u64,
-    ) -> Result<Examined, Refusal> {
+    fn examine_policy(&self, signed: Signed, index: u64) -> Result<Examined, Refusal> {
+        let envelope = &signed.envelope;
         let policy = match self.policy() {
             // A part of the log may restate the policy that is trusted already: that tells its place.
-            Some(current) if current.id() == envelope.id() => current.clone(),
+            Some(current) if current.id() == signed.id => current.clone(),
             Some(current) => current.successor(envelope)?,
-            None => TrustPolicy::pinned(envelope, &envelope.id())?,
+            None => TrustPolicy::pinned(envelope, &signed.id)?,
         };
-        let Statement { header, says } = statement;
-        let signers = policy.signers(envelope, index)?;
-        let statement = Verified { id: envelope.id(), index, header, signers, says };
+        let valid = signed.signers(|key| policy.entry(key).map(|entry| entry.key.clone()))?;
+        let signers = policy.signers(&valid, index);
+        let Signed { id, statement: Statement { header, says }, .. } = signed;
+        let statement = Verified { id, index, header, signers, says };
         Ok(Examined { statement, policy: Some(policy), vouchers: BTreeSet::new() })
     }
 }
@@ -245,7 +232,7 @@ impl Exam<'_> {
         let taken = |key, what: &str| {
             refuse(Code::NameTaken, format!("the {what} key {key} belongs to another host"))
         };
-        if self.state.hosts.contains_key(&it.host_key.id()) {
+        if self.state.hosts.get(&it.host_key.id()).is_some() {
             return taken(it.host_key.id(), "host");
         }
         if self.state.host_by_transport(&it.transport_key).is_some() {
@@ -269,7 +256,7 @@ impl Exam<'_> {
     }
 
     /// The old self must be there, and be the same host in the same environment.
-    fn replacement(&self, it: &Enrolment, old: &crate::key::KeyId) -> Result<(), Refusal> {
+    fn replacement(&self, it: &Enrolment, old: &KeyId) -> Result<(), Refusal> {
         let Some(record) = self.state.hosts.get(old).filter(|host| host.retired.is_none()) else {
             return refuse(Code::SubjectUnknown, format!("no host with key {old} to replace"));
         };
@@ -293,7 +280,7 @@ impl Exam<'_> {
         };
         let says = record.grant.says();
         let key = says.grant_key.id();
-        let signed = self.envelope.valid_signers(|id| (*id == key).then(|| says.grant_key.clone()));
+        let signed = self.signed.signers(|id| (*id == key).then(|| says.grant_key.clone()));
         if !signed.is_ok_and(|signers| signers.contains(&key)) {
             return refuse(
                 Code::SignatureInvalid,
@@ -462,7 +449,7 @@ impl Exam<'_> {
             );
         }
         let key = &enrolment.host_key;
-        let signed = self.envelope.valid_signers(|id| (*id == it.host_key).then(|| key.clone()));
+        let signed = self.signed.signers(|id| (*id == it.host_key).then(|| key.clone()));
         if signed.is_ok_and(|signers| signers.contains(&it.host_key)) {
             return self.outcome_of_order(it);
         }

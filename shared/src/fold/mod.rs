@@ -9,29 +9,34 @@
 //! [`State::ignored`] for people to see.
 
 mod examine;
+mod insert;
+mod signed;
 pub mod standing;
+mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
 
 pub use examine::Examined;
+pub use signed::Signed;
+use table::Table;
 
-use crate::case::{BookingCase, Case, Verified};
+use crate::case::{BookingCase, Case, Reported, Verified};
 use crate::digest::Digest;
 use crate::key::{KeyId, PublicKey};
 use crate::name::Name;
 use crate::policy::TrustPolicy;
 use crate::refusal::Refusal;
-use crate::statement::{
-    Booking, Cancel, Emergency, Enrolment, Event, Freeze, Grant, HostChange, Outcome, Predicate,
-    Release, Resume, Rollback, Says,
-};
+use crate::statement::{Emergency, Enrolment, Freeze, Grant, Rollback};
+use crate::time::Time;
 use crate::window::Window;
 
 /// Most ignored entries that are kept for people; the count goes on.
 const MAX_IGNORED: usize = 1000;
 
 /// A host as the log knows it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostRecord {
     /// Its enrolment.
     pub enrolment: Verified<Enrolment>,
@@ -57,7 +62,7 @@ pub struct Installed {
 }
 
 /// A grant and how often it was used.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrantRecord {
     /// The grant.
     pub grant: Verified<Grant>,
@@ -66,16 +71,16 @@ pub struct GrantRecord {
 }
 
 /// An ordered return and what hosts reported of it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RollbackCase {
     /// The order.
     pub rollback: Verified<Rollback>,
     /// In log order.
-    pub outcomes: Vec<Verified<Outcome>>,
+    pub outcomes: Vec<Verified<Reported>>,
 }
 
 /// A freeze that has been declared.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FreezeRecord {
     /// The declaration.
     pub declared: Verified<Freeze>,
@@ -83,24 +88,37 @@ pub struct FreezeRecord {
     pub lifted: bool,
 }
 
-/// The state of everything, as of a position in the log.
-#[derive(Debug, Clone)]
+/// The state of everything, as of a position in the log. A copy shares everything with the original until
+/// one of them goes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
     policy: Option<TrustPolicy>,
     policy_indexes: BTreeMap<u64, u64>,
     next_index: u64,
-    hosts: BTreeMap<KeyId, HostRecord>,
-    grants: BTreeMap<Digest, GrantRecord>,
-    cases: BTreeMap<Digest, Case>,
-    numbers: Vec<Digest>,
-    bookings: BTreeMap<Digest, Digest>,
-    holds: BTreeMap<Digest, Digest>,
-    emergencies: BTreeMap<Digest, Verified<Emergency>>,
-    freezes: BTreeMap<Digest, FreezeRecord>,
-    rollbacks: BTreeMap<Digest, RollbackCase>,
-    denied_packages: BTreeMap<Digest, Digest>,
-    returned_packages: BTreeMap<Digest, u64>,
-    statements: BTreeSet<Digest>,
+    hosts: Table<KeyId, HostRecord>,
+    /// The hosts that are not retired, by name and by transport key.
+    host_names: Arc<BTreeMap<Name, KeyId>>,
+    transport_keys: Arc<BTreeMap<KeyId, KeyId>>,
+    grants: Table<Digest, GrantRecord>,
+    cases: Table<Digest, Case>,
+    numbers: Arc<Vec<Digest>>,
+    /// The submissions of each package, and of each emergency's iterations, in log order.
+    packages: Arc<BTreeMap<Digest, Vec<Digest>>>,
+    iterations: Arc<BTreeMap<Digest, Vec<Digest>>>,
+    bookings: Arc<BTreeMap<Digest, Digest>>,
+    window_ends: Arc<BTreeSet<(Time, Digest)>>,
+    holds: Arc<BTreeMap<Digest, Digest>>,
+    emergencies: Table<Digest, Verified<Emergency>>,
+    freezes: Table<Digest, FreezeRecord>,
+    /// The ends of those that were not lifted.
+    standing_freezes: Arc<BTreeSet<(Time, Digest)>>,
+    rollbacks: Table<Digest, RollbackCase>,
+    /// By the package that they leave.
+    rollbacks_from: Arc<BTreeMap<Digest, Vec<Digest>>>,
+    rollback_ends: Arc<BTreeSet<(Time, Digest)>>,
+    denied_packages: Arc<BTreeMap<Digest, Digest>>,
+    returned_packages: Arc<BTreeMap<Digest, u64>>,
+    statements: Arc<BTreeSet<Digest>>,
     unknown_predicates: BTreeSet<String>,
     ignored: Vec<(u64, Refusal)>,
     ignored_count: u64,
@@ -110,26 +128,7 @@ impl State {
     /// Nothing yet: the first statement must be the policy whose identity is `genesis` when it is given,
     /// or else any well-signed first policy (the coordinator's own start).
     pub fn empty() -> Self {
-        Self {
-            policy: None,
-            policy_indexes: BTreeMap::new(),
-            next_index: 0,
-            hosts: BTreeMap::new(),
-            grants: BTreeMap::new(),
-            cases: BTreeMap::new(),
-            numbers: Vec::new(),
-            bookings: BTreeMap::new(),
-            holds: BTreeMap::new(),
-            emergencies: BTreeMap::new(),
-            freezes: BTreeMap::new(),
-            rollbacks: BTreeMap::new(),
-            denied_packages: BTreeMap::new(),
-            returned_packages: BTreeMap::new(),
-            statements: BTreeSet::new(),
-            unknown_predicates: BTreeSet::new(),
-            ignored: Vec::new(),
-            ignored_count: 0,
-        }
+        Self::default()
     }
 
     /// A state that trusts `policy` already, for folding a part of the log.
@@ -143,9 +142,22 @@ impl State {
     /// Examines a statement and adds it. On refusal nothing changes but the position and the list of what
     /// was ignored. `index` must rise from call to call.
     pub fn apply(&mut self, index: u64, envelope: &[u8]) -> Result<Digest, Refusal> {
+        self.apply_signed(index, Signed::read(envelope))
+    }
+
+    /// The same for an entry of the reader's own log; see [`Signed::vouched`].
+    pub fn apply_vouched(&mut self, index: u64, envelope: &[u8]) -> Result<Digest, Refusal> {
+        self.apply_signed(index, Signed::vouched(envelope))
+    }
+
+    fn apply_signed(
+        &mut self,
+        index: u64,
+        signed: Result<Signed, Refusal>,
+    ) -> Result<Digest, Refusal> {
         debug_assert!(index >= self.next_index, "the fold goes forward");
         self.next_index = index.saturating_add(1);
-        match self.examine(index, envelope) {
+        match signed.and_then(|signed| self.examine_signed(index, signed)) {
             Ok(examined) => {
                 let id = examined.id();
                 self.insert(examined);
@@ -161,242 +173,22 @@ impl State {
         }
     }
 
-    /// A small state for trying what one more statement about a release would do: everything but the
-    /// cases of other releases (its own emergency's apart).
-    pub(crate) fn excerpt(&self, release: &Digest) -> Self {
-        let grounds = |case: &Case| case.release.says.iteration.as_ref().map(|it| it.grounds);
-        let mine = self.cases.get(release).and_then(grounds);
-        let near =
-            |id: &Digest, case: &Case| id == release || mine.is_some() && grounds(case) == mine;
-        let cases = self.cases.iter().filter(|(id, case)| near(id, case));
-        let cases: BTreeMap<_, _> = cases.map(|(id, case)| (*id, case.clone())).collect();
+    /// A state for trying what one more statement about a release would do: of the cases it has only that
+    /// one and those of its emergency, so that trying costs the same however long the log is.
+    pub(crate) fn trial(&self, release: &Digest) -> Self {
+        let grounds = self.cases.get(release).and_then(|case| case.release.says.iteration.as_ref());
+        let siblings = grounds.and_then(|it| self.iterations.get(&it.grounds));
+        let cases = self.cases.only(siblings.into_iter().flatten().chain([release]));
+        let bookings =
+            cases.values().flat_map(|case| case.bookings.keys().map(|it| (*it, case.release.id)));
         Self {
-            policy: self.policy.clone(),
-            policy_indexes: self.policy_indexes.clone(),
-            next_index: self.next_index,
-            hosts: self.hosts.clone(),
-            grants: self.grants.clone(),
-            numbers: self.numbers.iter().filter(|id| cases.contains_key(id)).copied().collect(),
-            bookings: self.bookings.clone(),
-            holds: self.holds.clone(),
-            emergencies: self.emergencies.clone(),
-            freezes: self.freezes.clone(),
-            rollbacks: BTreeMap::new(),
-            denied_packages: self.denied_packages.clone(),
-            returned_packages: self.returned_packages.clone(),
-            statements: BTreeSet::new(),
-            unknown_predicates: self.unknown_predicates.clone(),
-            ignored: Vec::new(),
-            ignored_count: 0,
+            bookings: Arc::new(bookings.collect()),
             cases,
+            window_ends: Arc::default(),
+            statements: Arc::default(),
+            ignored: Vec::new(),
+            ..self.clone()
         }
-    }
-
-    /// Adds what was examined against this very state.
-    pub(crate) fn insert(&mut self, examined: Examined) {
-        let Examined { statement, policy, vouchers } = examined;
-        let (id, index) = (statement.id, statement.index);
-        self.next_index = self.next_index.max(index.saturating_add(1));
-        if !self.statements.insert(id) {
-            return;
-        }
-        if let Some(policy) = policy {
-            self.policy_indexes.entry(policy.document().version).or_insert(index);
-            self.note_unknown_predicates(&policy);
-            self.policy = Some(policy);
-            return;
-        }
-        self.insert_said(statement, vouchers);
-    }
-
-    fn insert_said(&mut self, statement: Verified<Says>, vouchers: BTreeSet<Name>) {
-        let (id, index) = (statement.id, statement.index);
-        match statement.says.clone() {
-            // A policy is handled above; clearances are refused from the log by the examination.
-            Says::TrustPolicy(_) | Says::Clearance(_) => {}
-            Says::Host(HostChange::Enrolled(it)) => self.add_host(statement.with(*it), vouchers),
-            Says::Host(HostChange::Retired { host_key, .. }) => {
-                if let Some(host) = self.hosts.get_mut(&host_key) {
-                    host.retired = Some(index);
-                }
-            }
-            Says::Grant(it) => {
-                self.grants.insert(id, GrantRecord { grant: statement.with(it), used: 0 });
-            }
-            Says::Emergency(it @ Emergency::Opened { .. }) => {
-                self.emergencies.insert(id, statement.with(it));
-            }
-            Says::Freeze(Freeze::Lifted { freeze, .. }) => {
-                if let Some(record) = self.freezes.get_mut(&freeze) {
-                    record.lifted = true;
-                }
-            }
-            Says::Freeze(it @ Freeze::Declared { .. }) => {
-                let declared = statement.with(it);
-                self.freezes.insert(id, FreezeRecord { declared, lifted: false });
-            }
-            Says::Rollback(it) => {
-                let rollback = statement.with(*it);
-                self.rollbacks.insert(id, RollbackCase { rollback, outcomes: Vec::new() });
-            }
-            Says::Outcome(it) => self.add_outcome(statement.with(*it)),
-            Says::Release(it) => self.add_release(statement.with(*it)),
-            Says::Booking(it) => self.add_booking(statement.with(*it)),
-            Says::Hold(it) => {
-                self.holds.insert(id, it.release);
-                self.in_case(it.release, |case| case.holds.push(statement.with(it)));
-            }
-            Says::Resume(it) => self.add_resume(statement.with(it)),
-            Says::Cancel(it) => self.add_cancel(statement.with(it)),
-            Says::Assessment(it) if !it.judgement.is_accepted() => {
-                self.denied_packages.insert(it.package, id);
-                self.in_case(it.release, |case| case.assessments.push(statement.with(it)));
-            }
-            says @ (Says::Emergency(Emergency::Approved(_))
-            | Says::Review(_)
-            | Says::Assessment(_)
-            | Says::Vote(_)
-            | Says::Delivery(_)
-            | Says::WindowRelease(_)) => self.insert_approval(statement, says),
-        }
-    }
-
-    /// What is only kept with its release.
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "the match above names every other predicate, and this one is its last arm"
-    )]
-    fn insert_approval(&mut self, statement: Verified<Says>, says: Says) {
-        match says {
-            Says::Emergency(Emergency::Approved(it)) => {
-                self.in_case(it.release, |case| case.approvals.push(statement.with(it)));
-            }
-            Says::Review(it) => {
-                self.in_case(it.release, |case| case.reviews.push(statement.with(it)));
-            }
-            Says::Assessment(it) => {
-                self.in_case(it.release, |case| case.assessments.push(statement.with(it)));
-            }
-            Says::Vote(it) => self.in_case(it.release, |case| case.votes.push(statement.with(it))),
-            Says::Delivery(it) => {
-                self.in_case(it.release, |case| case.deliveries.push(statement.with(it)));
-            }
-            Says::WindowRelease(it) => self.in_booking(it.booking, |booking| {
-                booking.released = Some(statement.with(it));
-            }),
-            _ => {}
-        }
-    }
-
-    fn add_booking(&mut self, booking: Verified<Booking>) {
-        let (id, release) = (booking.id, booking.says.release);
-        self.bookings.insert(id, release);
-        let booking =
-            BookingCase { booking, released: None, cancelled: None, outcomes: Vec::new() };
-        self.in_case(release, |case| {
-            case.bookings.insert(id, booking);
-        });
-    }
-
-    fn in_case(&mut self, release: Digest, change: impl FnOnce(&mut Case)) {
-        if let Some(case) = self.cases.get_mut(&release) {
-            change(case);
-        }
-    }
-
-    fn in_booking(&mut self, booking: Digest, change: impl FnOnce(&mut BookingCase)) {
-        if let Some(release) = self.bookings.get(&booking).copied() {
-            self.in_case(release, |case| {
-                if let Some(booking) = case.bookings.get_mut(&booking) {
-                    change(booking);
-                }
-            });
-        }
-    }
-
-    fn note_unknown_predicates(&mut self, policy: &TrustPolicy) {
-        let known: BTreeSet<_> = Predicate::ALL.iter().map(|it| it.name()).collect();
-        let listed = policy.document().predicates.iter();
-        self.unknown_predicates =
-            listed.filter(|it| !known.contains(it.as_str())).cloned().collect();
-    }
-
-    fn add_host(&mut self, enrolment: Verified<Enrolment>, vouchers: BTreeSet<Name>) {
-        if let Some(grant) = enrolment.says.grant.and_then(|grant| self.grants.get_mut(&grant)) {
-            grant.used += 1;
-        }
-        if let Some(old) = enrolment.says.replaces.and_then(|old| self.hosts.get_mut(&old)) {
-            old.retired = Some(enrolment.index);
-        }
-        let key = enrolment.says.host_key.id();
-        let record = HostRecord { enrolment, vouchers, retired: None, installed: BTreeMap::new() };
-        self.hosts.insert(key, record);
-    }
-
-    fn add_release(&mut self, release: Verified<Release>) {
-        let id = release.id;
-        if let Some(earlier) = release.says.supersedes {
-            self.in_case(earlier, |case| case.superseded_by = Some(id));
-        }
-        self.numbers.push(id);
-        let number = self.numbers.len() as u64;
-        self.cases.insert(id, Case::new(release, number));
-    }
-
-    fn add_resume(&mut self, resume: Verified<Resume>) {
-        let hold = resume.says.hold;
-        if let Some(release) = self.holds.get(&hold).copied() {
-            self.in_case(release, |case| {
-                case.resumes.insert(hold, resume);
-            });
-        }
-    }
-
-    fn add_cancel(&mut self, cancel: Verified<Cancel>) {
-        match cancel.says.booking {
-            Some(booking) => self.in_booking(booking, |it| it.cancelled = Some(cancel)),
-            None => self.in_case(cancel.says.release, |case| case.cancelled = Some(cancel)),
-        }
-    }
-
-    fn add_outcome(&mut self, outcome: Verified<Outcome>) {
-        self.note_installed(&outcome);
-        match &outcome.says.event {
-            Event::Returned { .. } | Event::RolledBack | Event::Stuck { .. } => {
-                self.returned_packages.insert(outcome.says.package, outcome.index);
-            }
-            Event::Committed | Event::Refused { .. } | Event::Drifted { .. } => {}
-        }
-        let order = outcome.says.order;
-        if let Some(rollback) = self.rollbacks.get_mut(&order) {
-            rollback.outcomes.push(outcome);
-        } else {
-            self.in_booking(order, |booking| booking.outcomes.push(outcome));
-        }
-    }
-
-    fn note_installed(&mut self, outcome: &Verified<Outcome>) {
-        let says = &outcome.says;
-        let Some(host) = self.hosts.get_mut(&says.host_key) else {
-            return;
-        };
-        let before = host.installed.get(&says.application).cloned();
-        let committed = matches!(says.event, Event::Committed);
-        let installed = Installed {
-            generation: says.generation,
-            package: says.running,
-            release: if committed {
-                Some(says.release)
-            } else {
-                before.as_ref().and_then(|it| it.release)
-            },
-            previous: match (&says.event, before) {
-                (Event::Committed, Some(before)) => before.package,
-                (Event::RolledBack, _) | (_, None) => None,
-                (_, Some(before)) => before.previous,
-            },
-        };
-        host.installed.insert(says.application.clone(), installed);
     }
 
     /// The policy in force; `None` only for an empty log.
@@ -427,7 +219,27 @@ impl State {
     /// The case and the booking of a `booking` statement.
     pub fn booking(&self, booking: &Digest) -> Option<(&Case, &BookingCase)> {
         let case = self.cases.get(self.bookings.get(booking)?)?;
-        Some((case, case.bookings.get(booking)?))
+        Some((case, &**case.bookings.get(booking)?))
+    }
+
+    /// The cases of a package, in the order of submission.
+    pub fn cases_of_package(&self, package: &Digest) -> impl DoubleEndedIterator<Item = &Case> {
+        let releases = self.packages.get(package).map(Vec::as_slice).unwrap_or_default();
+        releases.iter().filter_map(|release| self.cases.get(release))
+    }
+
+    /// The cases that are iterations of an emergency, in the order of submission.
+    pub fn cases_of_emergency(&self, grounds: &Digest) -> impl Iterator<Item = &Case> {
+        let releases = self.iterations.get(grounds).map(Vec::as_slice).unwrap_or_default();
+        releases.iter().filter_map(|release| self.cases.get(release))
+    }
+
+    /// The bookings, cancelled ones too, whose windows end after an instant, in the order of their ends.
+    pub fn bookings_ending_after(
+        &self,
+        instant: Time,
+    ) -> impl Iterator<Item = (&Case, &BookingCase)> {
+        after(&self.window_ends, instant).filter_map(|booking| self.booking(booking))
     }
 
     /// An ordered return.
@@ -438,6 +250,17 @@ impl State {
     /// Every ordered return.
     pub fn rollbacks(&self) -> impl Iterator<Item = &RollbackCase> {
         self.rollbacks.values()
+    }
+
+    /// The ordered returns from a package, in log order.
+    pub fn rollbacks_from(&self, package: &Digest) -> impl Iterator<Item = &RollbackCase> {
+        let rollbacks = self.rollbacks_from.get(package).map(Vec::as_slice).unwrap_or_default();
+        rollbacks.iter().filter_map(|rollback| self.rollbacks.get(rollback))
+    }
+
+    /// The ordered returns that run out after an instant, in the order in which they do.
+    pub fn rollbacks_ending_after(&self, instant: Time) -> impl Iterator<Item = &RollbackCase> {
+        after(&self.rollback_ends, instant).filter_map(|rollback| self.rollbacks.get(rollback))
     }
 
     /// A host by its key.
@@ -452,14 +275,12 @@ impl State {
 
     /// The host of that name that is not retired.
     pub fn host_named(&self, name: &Name) -> Option<&HostRecord> {
-        self.hosts.values().find(|it| it.retired.is_none() && it.enrolment.says.host == *name)
+        self.hosts.get(self.host_names.get(name)?)
     }
 
     /// The host with that transport key that is not retired.
     pub fn host_by_transport(&self, key: &PublicKey) -> Option<&HostRecord> {
-        self.hosts
-            .values()
-            .find(|it| it.retired.is_none() && it.enrolment.says.transport_key == *key)
+        self.hosts.get(self.transport_keys.get(&key.id())?)
     }
 
     /// A grant.
@@ -533,6 +354,14 @@ impl State {
             }
             Freeze::Lifted { .. } => false,
         };
-        self.freezes.values().filter(covers).map(|record| &record.declared)
+        let standing = after(&self.standing_freezes, window.start);
+        let standing = standing.filter_map(|freeze| self.freezes.get(freeze));
+        standing.filter(covers).map(|record| &record.declared)
     }
+}
+
+/// What ends after an instant, in the order of the ends.
+fn after(ends: &BTreeSet<(Time, Digest)>, instant: Time) -> impl Iterator<Item = &Digest> {
+    let last = Digest::from_bytes([u8::MAX; 32]);
+    ends.range((Bound::Excluded((instant, last)), Bound::Unbounded)).map(|(_, id)| id)
 }

@@ -21,9 +21,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use cutover_shared::case::{Reported, Verified};
 use cutover_shared::digest::Digest;
 use cutover_shared::fold::State;
-use cutover_shared::statement::{Event, Outcome};
+use cutover_shared::statement::{Event, Reading, Says};
 use serde_json::Value;
 
 use self::host::Host;
@@ -214,14 +215,29 @@ impl Stage {
     }
 
     /// Waits for a host's outcome of an order that is not a refusal.
-    pub async fn outcome(&mut self, host: &str, order: &str) -> anyhow::Result<Outcome> {
+    pub async fn outcome(&mut self, host: &str, order: &str) -> anyhow::Result<Reported> {
+        Ok(self.ended(host, order).await?.says().clone())
+    }
+
+    /// Waits for the same, and reads from the log with what readings the host proved it.
+    pub async fn readings(&mut self, host: &str, order: &str) -> anyhow::Result<Vec<Reading>> {
+        let index = self.ended(host, order).await?.index();
+        let watch = self.watch.as_mut().context("the coordinator runs")?;
+        let Says::Outcome(outcome) = watch.statement(index).await?.says else {
+            bail!("entry {index} is no outcome");
+        };
+        Ok(outcome.readings)
+    }
+
+    async fn ended(&mut self, host: &str, order: &str) -> anyhow::Result<Verified<Reported>> {
         let order: Digest = order.parse()?;
         let name = host.parse::<cutover_shared::name::Name>()?;
+        let ends = |it: &&Verified<Reported>| {
+            it.says().host == name
+                && !matches!(it.says().event, Event::Refused { .. } | Event::Drifted { .. })
+        };
         self.until(&format!("{host} has ended order {}", order.short()), |state| {
-            outcomes(state, &order).into_iter().find(|it| {
-                it.host == name
-                    && !matches!(it.event, Event::Refused { .. } | Event::Drifted { .. })
-            })
+            reported(state, &order).iter().find(ends).cloned()
         })
         .await
     }
@@ -279,11 +295,14 @@ impl Stage {
 }
 
 /// What hosts said of an order, in log order.
-pub fn outcomes(state: &State, order: &Digest) -> Vec<Outcome> {
+pub fn outcomes(state: &State, order: &Digest) -> Vec<Reported> {
+    reported(state, order).iter().map(|outcome| outcome.says().clone()).collect()
+}
+
+fn reported<'a>(state: &'a State, order: &Digest) -> &'a [Verified<Reported>] {
     let of_booking = state.booking(order).map(|(_, booking)| booking.outcomes.as_slice());
     let of_rollback = state.rollback(order).map(|rollback| rollback.outcomes.as_slice());
-    let outcomes = of_booking.or(of_rollback).unwrap_or_default();
-    outcomes.iter().map(|outcome| outcome.says().clone()).collect()
+    of_booking.or(of_rollback).unwrap_or_default()
 }
 
 /// A text in what a command printed.

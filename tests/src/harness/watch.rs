@@ -55,6 +55,12 @@ impl Watch {
             }
         }
     }
+
+    /// The statement at a place in the log.
+    pub async fn statement(&mut self, index: u64) -> anyhow::Result<Statement> {
+        let synced = self.client.sync().await.map_err(failure)?;
+        Ok(Statement::read(&synced.envelope(index).map_err(failure)?)?)
+    }
 }
 
 /// Signs something as `who` and sends it as it is, as a program would that asks no rule first.

@@ -70,9 +70,10 @@ async fn checks_of_every_kind(stage: &mut Stage) -> anyhow::Result<()> {
     let booked = stage.open_window(&release, "staging", &WAVE)?;
     let outcome = stage.outcome(HOST, &booked.booking).await?;
     ensure!(outcome.event == Event::Committed, "{outcome:#?}");
+    let readings = stage.readings(HOST, &booked.booking).await?;
     for check in ["page", "port", "own-word"] {
-        let passed = outcome.readings.iter().any(|it| it.check == check && it.healthy);
-        ensure!(passed, "{check} is not among {:#?}", outcome.readings);
+        let passed = readings.iter().any(|it| it.check == check && it.healthy);
+        ensure!(passed, "{check} is not among {readings:#?}");
     }
     runs(stage, "1.0")
 }

@@ -189,7 +189,7 @@ impl ReleaseReport {
         let environments = standing.environments.into_iter().map(|it| {
             let here =
                 |booking: &&BookingCase| booking.booking.says().environment == it.environment;
-            let mut bookings: Vec<_> = case.bookings.values().filter(here).collect();
+            let mut bookings: Vec<_> = case.booked().filter(here).collect();
             bookings.sort_by_key(|booking| booking.booking.index());
             let bookings =
                 bookings.into_iter().map(|it| BookingReport::new(state, fleet, it, given_up));

@@ -205,10 +205,9 @@ fn not_superseded(q: &Question<'_>) -> Result<(), Refusal> {
     let Some(mine) = &case.release.says().iteration else {
         return Ok(());
     };
-    let later = q.state.cases().find(|other| {
+    let later = q.state.cases_of_emergency(&mine.grounds).find(|other| {
         let theirs = other.release.says().iteration.as_ref();
-        !other.approvals.is_empty()
-            && theirs.is_some_and(|it| it.grounds == mine.grounds && it.number > mine.number)
+        !other.approvals.is_empty() && theirs.is_some_and(|it| it.number > mine.number)
     });
     match later {
         None => Ok(()),

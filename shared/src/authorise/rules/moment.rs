@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Question, policy_rule, refuse};
-use crate::case::{Case, Verified};
+use crate::case::{Case, Reported, Verified};
 use crate::digest::Digest;
 use crate::fold::State;
 use crate::key::KeyId;
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
-use crate::statement::{Event, Hold, Outcome, Phase};
+use crate::statement::{Event, Hold, Phase};
 use crate::window::{Position, Window};
 
 // 19
@@ -59,7 +59,7 @@ pub(super) fn reach(q: &Question<'_>, case: &Case, window: Window) -> Window {
 
 /// Whether the last of these outcomes by a host that tells of an end is that it committed.
 pub(super) fn committed<'a>(
-    outcomes: impl Iterator<Item = &'a Verified<Outcome>>,
+    outcomes: impl Iterator<Item = &'a Verified<Reported>>,
     host: &KeyId,
 ) -> bool {
     let last = outcomes
@@ -72,11 +72,11 @@ pub(super) fn committed<'a>(
 /// What hosts said of ordered returns from the package of a release.
 pub(super) fn returns<'a>(
     state: &'a State,
-    case: &Case,
-) -> impl Iterator<Item = &'a Verified<Outcome>> {
-    let package = case.release.says().package;
-    let all = state.rollbacks().flat_map(|rollback| &rollback.outcomes);
-    all.filter(move |it| it.says().package == package)
+    case: &'a Case,
+) -> impl Iterator<Item = &'a Verified<Reported>> {
+    let package = &case.release.says().package;
+    let all = state.rollbacks_from(package).flat_map(|rollback| &rollback.outcomes);
+    all.filter(move |it| it.says().package == *package)
 }
 
 // 21

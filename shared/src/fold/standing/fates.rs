@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{Lifecycle, count};
-use crate::case::{Case, Verified};
+use crate::case::{Case, Reported, Verified};
 use crate::fold::State;
 use crate::key::KeyId;
 use crate::name::Name;
-use crate::statement::{Event, Outcome, RolloutPlan, Verdict};
+use crate::statement::{Event, RolloutPlan, Verdict};
 
 /// How the hosts of one environment ended with the package of a release, as they last said.
 pub(super) struct Fates<'a> {
@@ -19,15 +19,15 @@ pub(super) struct Fates<'a> {
 impl<'a> Fates<'a> {
     pub(super) fn of(state: &'a State, case: &'a Case, environment: &Name) -> Self {
         let package = case.release.says.package;
-        let here = |it: &&Verified<Outcome>| {
+        let here = |it: &&Verified<Reported>| {
             it.says.package == package
                 && !matches!(it.says.event, Event::Refused { .. } | Event::Drifted { .. })
                 && state
                     .host(&it.says.host_key)
                     .is_some_and(|host| host.enrolment.says.environment == *environment)
         };
-        let ordered = state.rollbacks.values().flat_map(|it| &it.outcomes);
-        let mut last: BTreeMap<KeyId, &Verified<Outcome>> = BTreeMap::new();
+        let ordered = state.rollbacks_from(&package).flat_map(|it| &it.outcomes);
+        let mut last: BTreeMap<KeyId, &Verified<Reported>> = BTreeMap::new();
         for outcome in case.outcomes().chain(ordered).filter(here) {
             let newest = last.entry(outcome.says.host_key).or_insert(outcome);
             if newest.index < outcome.index {
@@ -38,7 +38,7 @@ impl<'a> Fates<'a> {
         let complete = case.reviews.iter().filter(|it| it.says.verdict == Verdict::Complete);
         let complete = complete.filter(|it| it.says.environments.contains(environment));
         let reviewed = complete.map(|it| it.index).max();
-        let open = |outcome: &Verified<Outcome>| reviewed.is_none_or(|at| at < outcome.index);
+        let open = |outcome: &Verified<Reported>| reviewed.is_none_or(|at| at < outcome.index);
         let mut fates = Self { committed: BTreeMap::new(), back: Vec::new(), stuck: Vec::new() };
         for (key, outcome) in last {
             let host = &outcome.says.host;

@@ -155,7 +155,7 @@ pub struct EnvironmentStanding {
 pub fn newest_booking<'a>(case: &'a Case, environment: &Name) -> Option<&'a BookingCase> {
     let standing =
         |it: &&BookingCase| it.cancelled.is_none() && it.booking.says.environment == *environment;
-    case.bookings.values().filter(standing).max_by_key(|it| it.booking.index)
+    case.booked().filter(standing).max_by_key(|it| it.booking.index)
 }
 
 /// Where a release stands now.

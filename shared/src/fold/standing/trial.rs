@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::newest_booking;
 use crate::authorise::{HostFacts, InstalledFacts, Question, rules};
-use crate::case::{BookingCase, Case, Verified};
+use crate::case::{Case, Verified};
 use crate::digest::Digest;
 use crate::fold::{HostRecord, State};
 use crate::key::KeyId;
@@ -50,16 +50,11 @@ impl<'a> Trial<'a> {
             id: order,
             index: state.next_index,
             header: Header { by: None, issued: now, not_before: None, not_after: None },
-            signers: Vec::new(),
+            signers: Box::default(),
             says: assumed_booking(state, case, environment, now),
         };
-        let mut trial = state.excerpt(&id);
-        trial.bookings.insert(order, id);
-        trial.in_case(id, |case| {
-            let booking =
-                BookingCase { booking, released: None, cancelled: None, outcomes: Vec::new() };
-            case.bookings.insert(order, booking);
-        });
+        let mut trial = state.trial(&id);
+        trial.add_booking(booking);
         Self { state: Cow::Owned(trial), order, environment: environment_name, assumed: true }
     }
 
