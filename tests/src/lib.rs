@@ -5,3 +5,4 @@ pub mod harness;
 pub mod lab;
 pub mod oracle;
 pub mod requirement;
+pub mod world;

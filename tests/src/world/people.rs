@@ -1,0 +1,99 @@
+//! Who takes part, and what the policy says of them.
+
+use std::time::Duration;
+
+use cutover_shared::digest::Digest;
+use cutover_shared::key::{KeyId, SecretKey};
+use cutover_shared::policy::{
+    Clock, Duties, Freshness, KeyEntry, KeyStatus, LogKey, PolicyDocument, Proof, Role, Rule, Scope,
+};
+use cutover_shared::statement::{ChangeType, Predicate};
+use cutover_shared::time::Time;
+
+use super::name;
+
+/// The log's name.
+pub const ORIGIN: &str = "cutover.test/log";
+
+/// Whose key signs the log.
+pub const LOG_KEY: &str = "log";
+
+/// Everybody, and what they may do. A submitter who sits on the board is somebody who could try.
+pub const PEOPLE: [(&str, &[Role]); 10] = [
+    ("ruth", &[Role::Root]),
+    ("sue", &[Role::Submitter, Role::Board]),
+    ("sam", &[Role::Submitter]),
+    ("lena", &[Role::Librarian]),
+    ("seth", &[Role::Security]),
+    ("bea", &[Role::Board]),
+    ("bob", &[Role::Board]),
+    ("max", &[Role::ChangeManager]),
+    ("mia", &[Role::ChangeManager]),
+    ("otto", &[Role::Operator]),
+];
+
+/// A key made from a name, the same each time.
+pub fn key(owner: &str) -> SecretKey {
+    SecretKey::from_seed(*Digest::of(owner.as_bytes()).as_bytes())
+}
+
+/// The identity of that key.
+pub fn key_id(owner: &str) -> KeyId {
+    key(owner).public().id()
+}
+
+/// A policy: staging wants a review, production everything and a host of staging before, an emergency in
+/// production a change manager's word.
+pub fn policy(version: u64, expires: Time) -> PolicyDocument {
+    let keys = PEOPLE.iter().map(|(owner, roles)| KeyEntry {
+        owner: name(owner),
+        email: format!("{owner}@example.org"),
+        key: key(owner).public(),
+        roles: roles.iter().copied().collect(),
+        applications: Scope::All,
+        environments: Scope::All,
+        status: KeyStatus::Active,
+    });
+    PolicyDocument {
+        version,
+        expires,
+        root_threshold: 1,
+        predicates: Predicate::ALL
+            .iter()
+            .filter(|predicate| **predicate != Predicate::Clearance)
+            .map(|predicate| predicate.name().to_owned())
+            .collect(),
+        log: LogKey { origin: ORIGIN.to_owned(), key: key(LOG_KEY).public() },
+        freshness: Freshness {
+            clearance: Duration::from_mins(1),
+            clock_offset: Duration::from_secs(2),
+            clock: Clock::CoordinatorBounded,
+        },
+        keys: keys.collect(),
+        rules: vec![
+            rule("staging", ChangeType::Normal),
+            rule("production", ChangeType::Normal),
+            rule("production", ChangeType::Emergency),
+        ],
+    }
+}
+
+fn rule(environment: &str, change: ChangeType) -> Rule {
+    let normal = change == ChangeType::Normal;
+    let strict = normal && environment == "production";
+    Rule {
+        environment: name(environment),
+        change,
+        reviews: u32::from(normal),
+        assessments: u32::from(strict),
+        votes: if strict { 2 } else { 0 },
+        delivery: strict,
+        after: if strict {
+            vec![Proof { environment: name("staging"), hosts: 1 }]
+        } else {
+            Vec::new()
+        },
+        longest_window: Duration::from_hours(8),
+        duties: Duties::Separate,
+    }
+}
