@@ -12,7 +12,7 @@ use crate::name::Name;
 use crate::policy::Signer;
 use crate::statement::{
     Assessment, Booking, Cancel, Delivery, Event, Header, Hold, IterationApproval, Judgement,
-    Outcome, Release, Resume, Review, Vote, WindowRelease,
+    Outcome, Override, Release, Resume, Review, Vote, Waiver, WindowRelease,
 };
 use crate::time::Time;
 
@@ -126,6 +126,8 @@ pub struct BookingCase {
     pub released: Option<Verified<WindowRelease>>,
     /// Its cancellation.
     pub cancelled: Option<Verified<Cancel>>,
+    /// What lets it pass freezes.
+    pub overrides: Vec<Verified<Override>>,
     /// What hosts reported of it, in log order.
     pub outcomes: Vec<Verified<Reported>>,
 }
@@ -147,6 +149,8 @@ pub struct Case {
     pub approvals: Vec<Verified<IterationApproval>>,
     /// Deliveries.
     pub deliveries: Vec<Verified<Delivery>>,
+    /// Exceptions made for it, in log order.
+    pub waivers: Vec<Verified<Waiver>>,
     /// Bookings by identity.
     pub bookings: BTreeMap<Digest, Arc<BookingCase>>,
     /// Holds that stand or stood.
@@ -159,6 +163,18 @@ pub struct Case {
     pub superseded_by: Option<Digest>,
 }
 
+impl BookingCase {
+    pub(crate) fn new(booking: Verified<Booking>) -> Self {
+        Self {
+            booking,
+            released: None,
+            cancelled: None,
+            overrides: Vec::new(),
+            outcomes: Vec::new(),
+        }
+    }
+}
+
 impl Case {
     pub(crate) fn new(release: Verified<Release>, number: u64) -> Self {
         Self {
@@ -169,6 +185,7 @@ impl Case {
             votes: Vec::new(),
             approvals: Vec::new(),
             deliveries: Vec::new(),
+            waivers: Vec::new(),
             bookings: BTreeMap::new(),
             holds: Vec::new(),
             resumes: BTreeMap::new(),

@@ -98,7 +98,9 @@ impl Opened {
 /// 1. the entries are few enough and rise (`malformed`);
 /// 2. they fold; a policy chain in them is followed (`policy-rollback`, `threshold-not-met`);
 /// 3. the checkpoint is signed by the log key of the policy then in force (`signature-invalid`);
-/// 4. it extends the newest head seen (`checkpoint-stale`, `checkpoint-inconsistent`);
+/// 4. it extends the newest head seen (`checkpoint-stale`, `checkpoint-inconsistent`); where a policy that
+///    was followed names a log epoch, and the host has seen more than was saved, it extends exactly what
+///    was saved;
 /// 5. it extends the head that the window's release names (the same two);
 /// 6. every entry is included under it (`not-logged`).
 pub fn open(evidence: &Evidence, order: &Digest, trust: &Trust) -> Result<Opened, Refusal> {
@@ -111,6 +113,7 @@ pub fn open(evidence: &Evidence, order: &Digest, trust: &Trust) -> Result<Opened
     }
     let mut state = State::trusting(trust.policy.clone());
     let mut policy_envelope = None;
+    let mut seen = trust.head.clone();
     for entry in &evidence.entries {
         let before = state.policy().map(TrustPolicy::id);
         // A refused entry changes nothing; the rules then miss it and say so. But one that is offered as
@@ -123,12 +126,16 @@ pub fn open(evidence: &Evidence, order: &Digest, trust: &Trust) -> Result<Opened
         }
         if state.policy().map(TrustPolicy::id) != before {
             policy_envelope = Some(entry.envelope.clone());
+            let epoch = state.policy().and_then(|it| it.document().epoch.as_ref());
+            if let Some(epoch) = epoch.filter(|it| it.last_good.size < seen.size) {
+                seen = epoch.last_good.clone();
+            }
         }
     }
     let log = &state.policy().unwrap_or(&trust.policy).document().log;
     let checkpoint = checkpoint::verify(&evidence.checkpoint, &log.origin, &log.key)
         .map_err(|error| Refusal::new(Code::SignatureInvalid, format!("checkpoint: {error}")))?;
-    extends(&trust.head, &checkpoint.head, &evidence.consistency)?;
+    extends(&seen, &checkpoint.head, &evidence.consistency)?;
     if let Some(released) = state.booking(order).and_then(|(_, booking)| booking.released.as_ref())
     {
         extends(&released.says().checkpoint, &checkpoint.head, &evidence.release_consistency)?;
@@ -147,30 +154,20 @@ fn is_known(state: &State, entry: &ProvenEntry) -> bool {
     let statement = Envelope::parse(&entry.envelope).ok();
     let statement = statement.and_then(|envelope| Statement::read(&envelope).ok());
     let current = state.policy().map_or(0, |policy| policy.document().version);
-    statement.is_some_and(|it| match it.says {
-        Says::TrustPolicy(document) => document.version <= current,
-        Says::Host(_)
-        | Says::Grant(_)
-        | Says::Release(_)
-        | Says::Emergency(_)
-        | Says::Review(_)
-        | Says::Assessment(_)
-        | Says::Vote(_)
-        | Says::Booking(_)
-        | Says::Freeze(_)
-        | Says::Delivery(_)
-        | Says::WindowRelease(_)
-        | Says::Hold(_)
-        | Says::Resume(_)
-        | Says::Cancel(_)
-        | Says::Rollback(_)
-        | Says::Outcome(_)
-        | Says::Clearance(_) => false,
-    })
+    statement.is_some_and(
+        |it| matches!(it.says, Says::TrustPolicy(document) if document.version <= current),
+    )
 }
 
 fn is_chain_fault(code: Code) -> bool {
     code == Code::PolicyRollback || code == Code::ThresholdNotMet
+}
+
+/// From which size a proof of consistency has to begin for a host that has seen `known` entries under
+/// policy version `policy_version`: what it has seen, or what a log epoch since then saved of it.
+pub fn seen_of(state: &State, known: u64, policy_version: u64) -> u64 {
+    let later = state.epochs().range(policy_version.saturating_add(1)..);
+    later.map(|(_, last_good)| last_good.size).fold(known, u64::min)
 }
 
 /// Whether `new` is the same log as `old`, grown.
@@ -205,6 +202,11 @@ pub fn select(state: &State, order: &Digest, host: &KeyId, policy_version: u64) 
         indexes.extend([booking.booking.index()]);
         indexes.extend(booking.released.iter().map(Verified::index));
         indexes.extend(booking.cancelled.iter().map(Verified::index));
+        for it in &booking.overrides {
+            indexes.insert(it.index());
+            let named = it.says().freezes.iter().filter_map(|it| state.freeze(&it.freeze));
+            indexes.extend(named.flat_map(|it| it.lifted.into_iter().chain([it.declared.index()])));
+        }
         let window = says.window;
         indexes.extend(
             state.freezes_over(&says.application, &says.environment, window).map(Verified::index),
@@ -278,6 +280,7 @@ fn add_case(state: &State, case: &Case, indexes: &mut BTreeSet<u64>) {
     indexes.extend(case.votes.iter().map(Verified::index));
     indexes.extend(case.approvals.iter().map(Verified::index));
     indexes.extend(case.deliveries.iter().map(Verified::index));
+    indexes.extend(case.waivers.iter().map(Verified::index));
     indexes.extend(case.holds.iter().map(Verified::index));
     indexes.extend(case.resumes.values().map(Verified::index));
     indexes.extend(case.cancelled.iter().map(Verified::index));
@@ -287,6 +290,10 @@ fn add_case(state: &State, case: &Case, indexes: &mut BTreeSet<u64>) {
     if let Some(earlier) = case.release.says().supersedes.and_then(|it| state.case(&it)) {
         // The submission is only known to be good with the one whose place it takes.
         add_case(state, earlier, indexes);
+    }
+    if let Some(record) = case.release.says().standard.and_then(|it| state.standard(&it)) {
+        indexes.insert(record.approved.index());
+        indexes.extend(record.withdrawn);
     }
     if let Some(iteration) = &case.release.says().iteration {
         indexes.extend(state.emergency(&iteration.grounds).map(Verified::index));

@@ -8,221 +8,25 @@
 //! [`PolicyDocument`] is what people edit (as TOML) and what is signed (as JSON); [`TrustPolicy`] is a
 //! document whose chain was verified and can be made in no other way.
 
+mod document;
+mod exception;
+mod faults;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+pub use document::{
+    Clock, Duties, Freshness, KeyEntry, KeyStatus, LogEpoch, LogKey, MAX_KEYS, MAX_WITNESSES,
+    PolicyDocument, Proof, Role, Rule, Scope, WitnessKey,
+};
+pub use exception::{Exception, Waivable};
 
 use crate::digest::Digest;
 use crate::dsse::Envelope;
-use crate::key::{KeyId, PublicKey};
+use crate::key::KeyId;
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
 use crate::statement::{ChangeType, Predicate, Says, Statement};
-use crate::time::{Time, span};
-
-/// Most keys in a policy: a large agency's staff in the process, with room to spare.
-pub const MAX_KEYS: usize = 2048;
-
-/// The policy as it is written and signed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PolicyDocument {
-    /// 1, 2, 3 …
-    pub version: u64,
-    /// Nothing goes forward from this instant on, and nothing can be booked past it.
-    pub expires: Time,
-    /// How many root owners must sign the next version.
-    pub root_threshold: u32,
-    /// The predicates in force, by name. One that a verifier does not know stops it going forward.
-    pub predicates: BTreeSet<String>,
-    /// The log and the key that signs its checkpoints and the coordinator's clearances; it is the
-    /// coordinator's transport identity too.
-    pub log: LogKey,
-    /// What hosts demand of freshness and clocks.
-    pub freshness: Freshness,
-    /// Everyone's keys.
-    pub keys: Vec<KeyEntry>,
-    /// What must be met, by environment and change type.
-    pub rules: Vec<Rule>,
-}
-
-/// The log's name and key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogKey {
-    /// First line of its checkpoints: a schema-less URL such as `cutover.example.org/log`.
-    pub origin: String,
-    /// The key.
-    pub key: PublicKey,
-}
-
-/// Freshness and clocks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Freshness {
-    /// How long a clearance is good.
-    #[serde(with = "span")]
-    pub clearance: Duration,
-    /// Largest offset between a host's clock and the signed time.
-    #[serde(with = "span")]
-    pub clock_offset: Duration,
-    /// What makes a host's clock good.
-    pub clock: Clock,
-}
-
-/// What makes a host's clock good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Clock {
-    /// The kernel says that it is synchronised (`adjtimex`), and the signed time agrees.
-    Synchronised,
-    /// The signed time agrees. For laboratories and demonstrations.
-    CoordinatorBounded,
-}
-
-/// A person's (or root holder's) key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyEntry {
-    /// Whose it is; duties and thresholds count owners.
-    pub owner: Name,
-    /// Where the owner is told.
-    pub email: String,
-    /// The public key.
-    pub key: PublicKey,
-    /// What its signature can be.
-    pub roles: BTreeSet<Role>,
-    /// For which applications.
-    #[serde(default)]
-    pub applications: Scope,
-    /// For which environments.
-    #[serde(default)]
-    pub environments: Scope,
-    /// Whether it may still sign.
-    #[serde(default)]
-    pub status: KeyStatus,
-}
-
-/// What a key may be used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// Signs policies.
-    Root,
-    /// Submits releases.
-    Submitter,
-    /// Reviews for completeness and delivers.
-    Librarian,
-    /// Assesses risk.
-    Security,
-    /// Votes on the change advisory board.
-    Board,
-    /// Books and releases windows, opens emergencies, rolls back.
-    ChangeManager,
-    /// Enrols hosts.
-    Operator,
-}
-
-impl Role {
-    /// The word.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Root => "root",
-            Self::Submitter => "submitter",
-            Self::Librarian => "librarian",
-            Self::Security => "security",
-            Self::Board => "board",
-            Self::ChangeManager => "change-manager",
-            Self::Operator => "operator",
-        }
-    }
-}
-
-/// A set of names, or all of them.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Scope {
-    /// Every one.
-    #[default]
-    All,
-    /// These.
-    Only(BTreeSet<Name>),
-}
-
-impl Scope {
-    /// Whether `name` is in it.
-    pub fn covers(&self, name: &Name) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(names) => names.contains(name),
-        }
-    }
-}
-
-/// Whether a key may still sign.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum KeyStatus {
-    /// It signs.
-    #[default]
-    Active,
-    /// It was rotated: what it signed counts when it was logged before, which the root holders say by the
-    /// size that the log had then. A place in the log that the coordinator could choose would not do.
-    Rotated {
-        /// Entries below this index count.
-        logged_below: u64,
-    },
-    /// It was stolen: nothing that it ever signed counts.
-    Compromised,
-}
-
-/// What must be met before a release goes forward in an environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rule {
-    /// The environment.
-    pub environment: Name,
-    /// The change type.
-    pub change: ChangeType,
-    /// Librarians who must have called it complete.
-    pub reviews: u32,
-    /// Security owners who must have accepted it.
-    pub assessments: u32,
-    /// Board members who must have approved it, none rejecting.
-    pub votes: u32,
-    /// Whether it must have been delivered to the staging area.
-    pub delivery: bool,
-    /// Environments in which it must have been committed before.
-    #[serde(default)]
-    pub after: Vec<Proof>,
-    /// The longest window that may be booked.
-    #[serde(with = "span")]
-    pub longest_window: Duration,
-    /// Who must be whom.
-    pub duties: Duties,
-}
-
-/// An environment that must have proven a release.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Proof {
-    /// The environment.
-    pub environment: Name,
-    /// On how many hosts, enrolled before the submission by someone other than the submitter.
-    pub hosts: u32,
-}
-
-/// How duties on one release are kept apart (PROCESS, last line).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Duties {
-    /// Nobody holds two of author, reviewer, assessor, board vote and window release.
-    Separate,
-    /// The submitter holds no other duty; the others may fall together.
-    SubmitterApart,
-}
 
 /// Who signed, as the policy knows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -243,82 +47,6 @@ struct Trusted {
     document: PolicyDocument,
     /// Where in the document each key is.
     places: BTreeMap<KeyId, usize>,
-}
-
-impl PolicyDocument {
-    /// What is wrong with the document as such: every fault, each naming its field.
-    pub fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        if self.version == 0 {
-            faults.push("version: must be 1 or more".to_owned());
-        }
-        let roots = self.owners_with(Role::Root).len();
-        if self.root_threshold == 0 || roots < self.root_threshold as usize {
-            faults.push(format!(
-                "root_threshold: {} cannot be met by {roots} distinct owners with role root",
-                self.root_threshold
-            ));
-        }
-        if self.keys.len() > MAX_KEYS {
-            faults.push(format!("keys: {} are more than {MAX_KEYS}", self.keys.len()));
-        }
-        let mut materials = BTreeMap::new();
-        for (number, entry) in self.keys.iter().enumerate() {
-            if let Some(first) = materials.insert(entry.key.id(), number) {
-                faults.push(format!("keys[{number}].key: the same key as keys[{first}]"));
-            }
-            if entry.key == self.log.key {
-                faults.push(format!("keys[{number}].key: the log's key cannot be a person's"));
-            }
-            if entry.roles.is_empty() {
-                faults
-                    .push(format!("keys[{number}].roles: none; {} could do nothing", entry.owner));
-            }
-        }
-        let mut cases = BTreeSet::new();
-        for (number, rule) in self.rules.iter().enumerate() {
-            if !cases.insert((&rule.environment, rule.change)) {
-                faults.push(format!(
-                    "rules[{number}]: a second rule for {} changes in {}",
-                    rule.change, rule.environment
-                ));
-            }
-            if rule.after.iter().any(|proof| proof.environment == rule.environment) {
-                faults.push(format!("rules[{number}].after: names its own environment"));
-            }
-        }
-        if !crate::log::checkpoint::is_name(&self.log.origin) {
-            faults.push("log.origin: must be one word, as cutover.example.org/log".to_owned());
-        }
-        faults
-    }
-
-    /// The distinct owners of active keys with a role.
-    pub fn owners_with(&self, role: Role) -> BTreeSet<&Name> {
-        let active = |entry: &&KeyEntry| entry.status == KeyStatus::Active;
-        self.keys
-            .iter()
-            .filter(active)
-            .filter(|it| it.roles.contains(&role))
-            .map(|it| &it.owner)
-            .collect()
-    }
-
-    /// The entry of a key.
-    pub fn entry(&self, key: &KeyId) -> Option<&KeyEntry> {
-        self.keys.iter().find(|entry| entry.key.id() == *key)
-    }
-
-    /// Whether the root owners among `signers` meet the root threshold.
-    fn root_met(&self, signers: &BTreeSet<KeyId>) -> bool {
-        let owners: BTreeSet<_> = signers
-            .iter()
-            .filter_map(|key| self.entry(key))
-            .filter(|it| it.status == KeyStatus::Active && it.roles.contains(&Role::Root))
-            .map(|it| &it.owner)
-            .collect();
-        owners.len() >= self.root_threshold as usize
-    }
 }
 
 impl TrustPolicy {
@@ -417,6 +145,22 @@ impl TrustPolicy {
             })
         };
         signers.iter().filter(holds).map(|signer| &signer.owner).collect()
+    }
+
+    /// Whether two different owners among `signers` hold the two roles for the application in the
+    /// environment, one each.
+    pub fn is_pair(
+        &self,
+        signers: &[Signer],
+        roles: [Role; 2],
+        application: &Name,
+        environment: &Name,
+    ) -> bool {
+        let environments = BTreeSet::from([environment.clone()]);
+        let [one, other] =
+            roles.map(|role| self.holders(signers, role, Some(application), &environments));
+        // Each has somebody, and together they are more than one.
+        !one.is_empty() && !other.is_empty() && one.union(&other).count() > 1
     }
 }
 

@@ -22,6 +22,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::authorise::WitnessClearance;
 use crate::digest::Digest;
 use crate::evidence::Evidence;
 use crate::key::{KeyId, PublicKey};
@@ -169,7 +170,7 @@ pub struct Receipt {
     pub inclusion: Vec<Digest>,
 }
 
-/// A clearance with the checkpoint that it names.
+/// A clearance with the checkpoint that it names, and what witnesses say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClearanceAnswer {
     /// The `clearance` statement's envelope.
@@ -178,6 +179,8 @@ pub struct ClearanceAnswer {
     pub checkpoint: Vec<u8>,
     /// From the size that the host said it knows to the checkpoint.
     pub consistency: Vec<Digest>,
+    /// The witnesses' clearances; at most [`crate::policy::MAX_WITNESSES`] are looked at.
+    pub witnesses: Vec<WitnessClearance>,
 }
 
 /// What the coordinator knows of the hosts beyond the log; nothing here is signed, it is for people and

@@ -29,6 +29,7 @@ macro_rules! codes {
     };
 }
 
+// Frames carry a code by its place in this list: new ones go to the end.
 codes! {
     /// The trust policy has passed its expiry.
     PolicyExpired = "policy-expired", "the root holders sign and install the next policy version";
@@ -126,6 +127,10 @@ codes! {
     NameTaken = "name-taken", "choose another name, or retire the other one first";
     /// The grant is used up or expired.
     GrantExhausted = "grant-exhausted", "an operator makes a new grant: `cutover host grant`";
+    /// The trust policy was signed ahead, and its day has not come.
+    PolicyNotYet = "policy-not-yet", "install it when its `not_before` has come";
+    /// The policy lets nobody make this exception, or pass this freeze.
+    NotWaivable = "not-waivable", "meet the rule, or let the root holders list the exception";
 }
 
 impl Code {
@@ -134,6 +139,7 @@ impl Code {
         matches!(
             self,
             Self::WindowNotOpen
+                | Self::PolicyNotYet
                 | Self::NotCleared
                 | Self::Frozen
                 | Self::Held

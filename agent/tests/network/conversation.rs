@@ -70,6 +70,7 @@ async fn a_clearance_is_asked_for_and_answered_by_its_nonce() {
         clearance: b"clearance".to_vec(),
         checkpoint: b"note".to_vec(),
         consistency: Vec::new(),
+        witnesses: Vec::new(),
     };
     let refused = Refusal::new(Code::Held, "H-1 stands");
     for expected in [Ok(granted), Err(refused)] {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cutover_shared::digest::Digest;
-use cutover_shared::evidence::{Evidence, ProvenEntry};
+use cutover_shared::evidence::{self, Evidence, ProvenEntry};
 use cutover_shared::key::{KeyId, SecretKey};
 use cutover_shared::log::TreeHead;
 use cutover_shared::name::Name;
@@ -47,13 +47,14 @@ impl Selection {
         turn: &Turn,
         report: &HostReport,
     ) -> Result<Self, Refusal> {
-        not_shorter(&folded.head, report.known)?;
+        let known = evidence::seen_of(&folded.state, report.known, report.policy_version);
+        not_shorter(&folded.head, known)?;
         let indexes = conduct.evidence(&folded.state, turn, report.policy_version);
         let booking = folded.state.booking(&turn.order);
         let released = booking.and_then(|(_, booking)| booking.released.as_ref());
         let released = released.map_or(0, |it| it.says().checkpoint.size);
         let head = folded.head.clone();
-        Ok(Self { indexes, known: report.known, released: released.min(head.size), head })
+        Ok(Self { indexes, known, released: released.min(head.size), head })
     }
 
     /// Puts it together from the envelopes at the indexes and a checkpoint over the head.
@@ -120,7 +121,7 @@ impl Cleared {
     ) -> Result<ClearanceAnswer, P::Error> {
         let clearance = self.statement.signed_by([key]).to_bytes();
         let consistency = proofs.consistency(self.known, self.head.size)?;
-        Ok(ClearanceAnswer { clearance, checkpoint, consistency })
+        Ok(ClearanceAnswer { clearance, checkpoint, consistency, witnesses: Vec::new() })
     }
 }
 

@@ -103,7 +103,7 @@ fn declared(
 fn lifted(args: &LiftArgs, state: &State, now: Time) -> Result<Statement, Failure> {
     let record = names::freeze(state, &args.freeze)?;
     let freeze = record.declared.id();
-    if record.lifted {
+    if record.lifted.is_some() {
         return Err(Failure::usage(format!("the freeze {} is lifted already", freeze.short())));
     }
     Ok(Statement::new(now, Freeze::Lifted { freeze, reason: args.reason.clone() }))
@@ -133,7 +133,7 @@ fn row(record: &FreezeRecord, now: Time) -> Option<Row> {
     else {
         return None;
     };
-    let standing = match record.lifted {
+    let standing = match record.lifted.is_some() {
         true => "lifted",
         false if now < *start => "ahead",
         false if now < *end => "in force",

@@ -162,6 +162,7 @@ fn statement(
         irreversible: manifest.rollback.irreversible,
         requested_start: Some(packed.start),
         iteration,
+        standard: None,
         supersedes: earlier.map(|case| case.release.id()),
     };
     Ok(Statement::new(now, release))
@@ -258,6 +259,7 @@ bake-tolerance = 1
             package: Digest::of(b"1.4.2"),
             summary: "Fixes the tax on orders from Ohio.".to_owned(),
             requested_start: Some(time("2026-11-21T03:00:00Z")),
+            standard: None,
             supersedes: Some(earlier),
             ..Scene::release("1.4.2", &["staging", "production"])
         };

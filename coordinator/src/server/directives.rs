@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cutover_coordinator_core::{Command, Turn, not_shorter};
+use cutover_shared::evidence::seen_of;
 use cutover_shared::key::KeyId;
 use cutover_shared::protocol::{Directive, HostReport};
 use cutover_transport::{CloseCode, Connection, FrameReader, FrameWriter, close};
@@ -68,8 +69,12 @@ async fn listen(
         if told.is_none() {
             tracing::info!(host = %host.short(), known = report.known, "a host is there");
         }
-        let head = core.folded().head.clone();
-        let fits = not_shorter(&head, report.known);
+        let (head, known) = {
+            let folded = core.folded();
+            let known = seen_of(&folded.state, report.known, report.policy_version);
+            (folded.head.clone(), known)
+        };
+        let fits = not_shorter(&head, known);
         let once = told.replace(fits.is_ok()) != Some(false);
         if let Err(refusal) = fits
             && once

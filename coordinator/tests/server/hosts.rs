@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_coordinator::server::{Conduct, Rules, Situation, Turn};
-use cutover_shared::authorise::{self, ClearanceFacts, HostFacts, Order, Question};
+use cutover_shared::authorise::{self, ClearanceFacts, Clearances, HostFacts, Order, Question};
 use cutover_shared::case::Case;
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::Envelope;
@@ -144,7 +144,9 @@ impl Host {
         let head = verified(&answer.checkpoint).head;
         evidence::extends(&opened.checkpoint().head, &head, &[]).unwrap();
         let facts = ClearanceFacts { nonce: nonce(), round_trip: Duration::from_millis(1), head };
-        authorise::authorise(&question, &answer.clearance, &facts)
+        let clearances =
+            Clearances { coordinator: &answer.clearance, witnesses: &answer.witnesses };
+        authorise::authorise(&question, &clearances, &facts)
     }
 
     async fn outcome(&self, server: &Server, (order, package): (Digest, Digest), event: Event) {

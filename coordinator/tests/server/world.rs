@@ -17,13 +17,13 @@ use cutover_shared::key::SecretKey;
 use cutover_shared::log::checkpoint::{self, Checkpoint};
 use cutover_shared::name::Name;
 use cutover_shared::policy::{
-    Clock, Duties, Freshness, KeyEntry, KeyStatus, LogKey, PolicyDocument, Role, Rule, Scope,
+    Clock, KeyEntry, KeyStatus, LogKey, PolicyDocument, Role, Rule, Scope,
 };
 use cutover_shared::protocol::{Receipt, Request, Response};
 use cutover_shared::refusal::Refusal;
 use cutover_shared::statement::{
-    Booking, ChangeType, Enrolment, HostChange, OnHalt, PlannedHost, Predicate, Release, Review,
-    RolloutPlan, Says, Statement, Verdict, Wave, WindowRelease,
+    Booking, ChangeType, Enrolment, HostChange, OnHalt, PlannedHost, Release, Review, RolloutPlan,
+    Says, Statement, Verdict, Wave, WindowRelease,
 };
 use cutover_shared::time::Time;
 use cutover_shared::window::Window;
@@ -78,31 +78,13 @@ pub(crate) fn document(version: u64) -> PolicyDocument {
         environments: Scope::All,
         status: KeyStatus::Active,
     });
-    let in_log = Predicate::ALL.iter().filter(|it| **it != Predicate::Clearance);
-    PolicyDocument {
-        version,
-        expires: at(365 * 86400),
-        root_threshold: 1,
-        predicates: in_log.map(|it| it.name().to_owned()).collect(),
-        log: LogKey { origin: ORIGIN.to_owned(), key: key("log").public() },
-        freshness: Freshness {
-            clearance: Duration::from_mins(1),
-            clock_offset: Duration::from_secs(2),
-            clock: Clock::CoordinatorBounded,
-        },
-        keys: keys.collect(),
-        rules: vec![Rule {
-            environment: name("production"),
-            change: ChangeType::Normal,
-            reviews: 1,
-            assessments: 0,
-            votes: 0,
-            delivery: false,
-            after: Vec::new(),
-            longest_window: Duration::from_hours(8),
-            duties: Duties::Separate,
-        }],
-    }
+    let log = LogKey { origin: ORIGIN.to_owned(), key: key("log").public() };
+    let mut document = PolicyDocument::bare(log, at(365 * 86400));
+    document.version = version;
+    document.freshness.clock = Clock::CoordinatorBounded;
+    document.keys = keys.collect();
+    document.rules = vec![Rule { reviews: 1, ..Rule::lax(name("production"), ChangeType::Normal) }];
+    document
 }
 
 pub(crate) fn policy_envelope(document: PolicyDocument) -> Vec<u8> {
@@ -422,6 +404,7 @@ pub(crate) fn release(built: &Built) -> Release {
         irreversible: false,
         requested_start: None,
         iteration: None,
+        standard: None,
         supersedes: None,
     }
 }

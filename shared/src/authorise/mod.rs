@@ -17,18 +17,18 @@ pub mod rules;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::case::{BookingCase, Case};
+use crate::case::{BookingCase, Case, Verified};
 use crate::digest::Digest;
 use crate::fold::{HostRecord, State};
 use crate::key::KeyId;
 use crate::name::Name;
 use crate::policy::TrustPolicy;
 use crate::refusal::{Code, Refusal};
-use crate::statement::Phase;
+use crate::statement::{Override, Phase, Waiver};
 use crate::time::Time;
 use crate::window::Window;
 
-pub use clearance::{ClearanceFacts, Cleared};
+pub use clearance::{ClearanceFacts, Clearances, Cleared, WitnessClearance};
 
 /// What a host knows of itself. On the host it comes from its own configuration and ledger; the
 /// coordinator fills it from the log ([`HostFacts::from_log`]) and leaves open what only the host knows.
@@ -284,14 +284,34 @@ pub fn explain(question: &Question<'_>) -> Vec<(u16, Refusal)> {
     found
 }
 
-/// The order, if every standing rule lets it through and the clearance is good.
+/// The exceptions that hold for an order now: what two owners let it do without, for everybody to see.
+#[derive(Debug, Clone)]
+pub struct Exceptions<'a> {
+    /// Rules of judgement that are waived.
+    pub waivers: Vec<&'a Verified<Waiver>>,
+    /// Freezes that are passed.
+    pub overrides: Vec<&'a Verified<Override>>,
+}
+
+/// The exceptions that hold for the order asked about; none for one that is not known.
+pub fn exceptions<'a>(question: &Question<'a>) -> Exceptions<'a> {
+    let Ok(about) = question.booking() else {
+        return Exceptions { waivers: Vec::new(), overrides: Vec::new() };
+    };
+    Exceptions {
+        waivers: rules::waivers(question, about).collect(),
+        overrides: rules::overrides(question, about).collect(),
+    }
+}
+
+/// The order, if every standing rule lets it through and the clearances are good.
 pub fn authorise(
     question: &Question<'_>,
-    clearance: &[u8],
+    clearances: &Clearances<'_>,
     facts: &ClearanceFacts,
 ) -> Result<Order, Refusal> {
     let candidate = judge(question)?;
-    let cleared = clearance::check(question, clearance, facts)?;
+    let cleared = clearance::check(question, clearances, facts)?;
     Ok(Order { candidate, cleared })
 }
 

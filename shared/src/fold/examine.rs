@@ -1,6 +1,8 @@
 //! The examination of one statement: is it well signed, by someone with the role, about things that are
 //! known? What several statements add up to is not decided here but in [`mod@crate::authorise`].
 
+mod exceptions;
+
 use std::collections::BTreeSet;
 
 use super::{Signed, State};
@@ -72,8 +74,8 @@ impl State {
         }
         let mut valid = signed.signers(|key| policy.entry(key).map(|entry| entry.key.clone()))?;
         // One voice a statement, its speaker's: else one person's vote with another's signature beside it
-        // would be two.
-        valid.retain(|key| signed.statement.header.by == Some(*key));
+        // would be two. What takes two owners is another matter.
+        valid.retain(|key| predicate.is_joint() || signed.statement.header.by == Some(*key));
         let signers = policy.signers(&valid, index);
         let statement = &signed.statement;
         let exam = Exam { state: self, policy, signed: &signed, signers, statement };
@@ -92,6 +94,18 @@ impl State {
             Some(current) => current.successor(envelope)?,
             None => TrustPolicy::pinned(envelope, &signed.id)?,
         };
+        if let Some(epoch) = &policy.document().epoch
+            && self.policy().map(TrustPolicy::id) != Some(policy.id())
+            && epoch.last_good.size != index
+        {
+            return refuse(
+                Code::CheckpointInconsistent,
+                format!(
+                    "the policy comes after {} entries that were saved, not at {index}",
+                    epoch.last_good.size
+                ),
+            );
+        }
         let valid = signed.signers(|key| policy.entry(key).map(|entry| entry.key.clone()))?;
         let signers = policy.signers(&valid, index);
         let Signed { id, statement: Statement { header, says }, .. } = signed;
@@ -144,6 +158,9 @@ impl Exam<'_> {
                     self.role(Role::ChangeManager, None, environments)?;
                 }
             }
+            Says::Standard(it) => self.standard(it)?,
+            Says::Override(it) => self.freeze_override(it)?,
+            Says::Waiver(it) => self.waiver(it)?,
             Says::Delivery(it) => {
                 self.same_package(&it.release, &it.package)?;
                 self.about(&it.release, &BTreeSet::new(), &[Role::Librarian, Role::ChangeManager])?;

@@ -6,14 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Examined, FreezeRecord, GrantRecord, HostRecord, Installed, RollbackCase, State};
+use super::{
+    Examined, FreezeRecord, GrantRecord, HostRecord, Installed, RollbackCase, StandardRecord, State,
+};
 use crate::case::{BookingCase, Case, Reported, Verified};
 use crate::digest::Digest;
 use crate::name::Name;
 use crate::policy::TrustPolicy;
 use crate::statement::{
     Assessment, Booking, Cancel, Emergency, Enrolment, Event, Freeze, Hold, HostChange, Outcome,
-    Predicate, Release, Resume, Rollback, Says,
+    Predicate, Release, Resume, Rollback, Says, Standard,
 };
 
 /// Adds to a list that seldom grows, with a quarter of room to spare where a plain list doubles.
@@ -40,7 +42,10 @@ impl State {
             return;
         }
         if let Some(policy) = policy {
-            self.policy_indexes.entry(policy.document().version).or_insert(index);
+            let document = policy.document();
+            self.policy_indexes.entry(document.version).or_insert(index);
+            let epoch = document.epoch.as_ref().map(|it| (document.version, it.last_good.clone()));
+            self.epochs.extend(epoch);
             self.note_unknown_predicates(&policy);
             self.policy = Some(policy);
             return;
@@ -67,6 +72,7 @@ impl State {
             Says::Emergency(Emergency::Approved(it)) => {
                 self.in_case(it.release, |case| keep(&mut case.approvals, frame.carry(it)));
             }
+            Says::Standard(it) => self.add_standard(frame, it),
             Says::Freeze(it) => self.add_freeze(frame.carry(it)),
             Says::Rollback(it) => self.add_rollback(frame.carry(*it)),
             Says::Outcome(it) => self.add_outcome(frame, *it),
@@ -86,6 +92,12 @@ impl State {
             }),
             Says::Delivery(it) => {
                 self.in_case(it.release, |case| keep(&mut case.deliveries, frame.carry(it)));
+            }
+            Says::Override(it) => self.in_booking(it.booking, |booking| {
+                keep(&mut booking.overrides, frame.carry(it));
+            }),
+            Says::Waiver(it) => {
+                self.in_case(it.release, |case| keep(&mut case.waivers, frame.carry(it)));
             }
             Says::WindowRelease(it) => self.in_booking(it.booking, |booking| {
                 booking.released = Some(frame.carry(it));
@@ -145,11 +157,26 @@ impl State {
         }
     }
 
+    fn add_standard(&mut self, frame: Verified<()>, standard: Standard) {
+        match standard {
+            Standard::Approved(it) => {
+                let approved = frame.carry(*it);
+                let record = StandardRecord { approved, withdrawn: None };
+                self.standards.insert(record.approved.id, record);
+            }
+            Standard::Withdrawn { standard, .. } => {
+                if let Some(record) = self.standards.get_mut(&standard) {
+                    record.withdrawn.get_or_insert(frame.index);
+                }
+            }
+        }
+    }
+
     fn add_freeze(&mut self, freeze: Verified<Freeze>) {
         match &freeze.says {
             Freeze::Lifted { freeze: lifted, .. } => {
                 if let Some(record) = self.freezes.get_mut(lifted) {
-                    record.lifted = true;
+                    record.lifted.get_or_insert(freeze.index);
                     if let Freeze::Declared { end, .. } = &record.declared.says {
                         Arc::make_mut(&mut self.standing_freezes).remove(&(*end, *lifted));
                     }
@@ -157,7 +184,7 @@ impl State {
             }
             Freeze::Declared { end, .. } => {
                 Arc::make_mut(&mut self.standing_freezes).insert((*end, freeze.id));
-                let record = FreezeRecord { declared: freeze, lifted: false };
+                let record = FreezeRecord { declared: freeze, lifted: None };
                 self.freezes.insert(record.declared.id, record);
             }
         }
@@ -207,9 +234,7 @@ impl State {
             if let Some(environment) = known.environments.get(&booking.says.environment) {
                 booking.says.environment = environment.clone();
             }
-            let booking =
-                BookingCase { booking, released: None, cancelled: None, outcomes: Vec::new() };
-            case.bookings.insert(id, Arc::new(booking));
+            case.bookings.insert(id, Arc::new(BookingCase::new(booking)));
         });
     }
 

@@ -25,10 +25,11 @@ use table::Table;
 use crate::case::{BookingCase, Case, Reported, Verified};
 use crate::digest::Digest;
 use crate::key::{KeyId, PublicKey};
+use crate::log::TreeHead;
 use crate::name::Name;
 use crate::policy::TrustPolicy;
 use crate::refusal::Refusal;
-use crate::statement::{Emergency, Enrolment, Freeze, Grant, Rollback};
+use crate::statement::{Emergency, Enrolment, Freeze, Grant, Rollback, Template};
 use crate::time::Time;
 use crate::window::Window;
 
@@ -84,8 +85,17 @@ pub struct RollbackCase {
 pub struct FreezeRecord {
     /// The declaration.
     pub declared: Verified<Freeze>,
-    /// Whether it was lifted.
-    pub lifted: bool,
+    /// Where in the log it was lifted.
+    pub lifted: Option<u64>,
+}
+
+/// A pre-approval of standard changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandardRecord {
+    /// The pre-approval.
+    pub approved: Verified<Template>,
+    /// Where in the log it was withdrawn.
+    pub withdrawn: Option<u64>,
 }
 
 /// The state of everything, as of a position in the log. A copy shares everything with the original until
@@ -94,6 +104,7 @@ pub struct FreezeRecord {
 pub struct State {
     policy: Option<TrustPolicy>,
     policy_indexes: BTreeMap<u64, u64>,
+    epochs: BTreeMap<u64, TreeHead>,
     next_index: u64,
     hosts: Table<KeyId, HostRecord>,
     /// The hosts that are not retired, by name and by transport key.
@@ -109,6 +120,7 @@ pub struct State {
     window_ends: Arc<BTreeSet<(Time, Digest)>>,
     holds: Arc<BTreeMap<Digest, Digest>>,
     emergencies: Table<Digest, Verified<Emergency>>,
+    standards: Table<Digest, StandardRecord>,
     freezes: Table<Digest, FreezeRecord>,
     /// The ends of those that were not lifted.
     standing_freezes: Arc<BTreeSet<(Time, Digest)>>,
@@ -199,6 +211,11 @@ impl State {
     /// Where in the log each policy version is.
     pub fn policy_indexes(&self) -> &BTreeMap<u64, u64> {
         &self.policy_indexes
+    }
+
+    /// The last good heads of log epochs, by the policy version that names each.
+    pub fn epochs(&self) -> &BTreeMap<u64, TreeHead> {
+        &self.epochs
     }
 
     /// The next position in the log.
@@ -303,9 +320,24 @@ impl State {
         self.emergencies.values()
     }
 
+    /// A pre-approval of standard changes.
+    pub fn standard(&self, standard: &Digest) -> Option<&StandardRecord> {
+        self.standards.get(standard)
+    }
+
+    /// Every pre-approval of standard changes.
+    pub fn standards(&self) -> impl Iterator<Item = &StandardRecord> {
+        self.standards.values()
+    }
+
     /// The hold statement's release.
     pub fn hold(&self, hold: &Digest) -> Option<&Digest> {
         self.holds.get(hold)
+    }
+
+    /// A freeze.
+    pub fn freeze(&self, freeze: &Digest) -> Option<&FreezeRecord> {
+        self.freezes.get(freeze)
     }
 
     /// Every freeze.
@@ -347,7 +379,7 @@ impl State {
     ) -> impl Iterator<Item = &'a Verified<Freeze>> {
         let covers = move |record: &&FreezeRecord| match &record.declared.says {
             Freeze::Declared { environments, applications, start, end, .. } => {
-                !record.lifted
+                record.lifted.is_none()
                     && environments.contains(environment)
                     && (applications.is_empty() || applications.contains(application))
                     && window.overlaps(&Window { start: *start, end: *end })

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::ChangeType;
 use crate::digest::Digest;
 use crate::name::Name;
+use crate::policy::Exception;
 use crate::time::{Time, span};
 
 /// A submitter says: this package is a release of this application. Approvals name the digest of this
@@ -41,6 +42,9 @@ pub struct Release {
     /// Its place in a sequence of emergency iterations.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub iteration: Option<Iteration>,
+    /// The `standard` statement that approved changes of its kind ahead.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub standard: Option<Digest>,
     /// The earlier submission that this one takes the place of.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub supersedes: Option<Digest>,
@@ -90,6 +94,128 @@ pub struct IterationApproval {
     pub release: Digest,
     /// Its number, as the approver read it.
     pub number: u32,
+}
+
+/// Changes of one kind, approved ahead by a change manager who submits none of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Standard {
+    /// Releases that fit the template are approved, until the statement's `not_after`.
+    Approved(Box<Template>),
+    /// They are approved no longer.
+    Withdrawn {
+        /// The `standard` statement.
+        standard: Digest,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a standard change has to be, field by field. Version, summary and requested start are each
+/// release's own; a release that cannot be taken back fits no template.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Template {
+    /// The policy in force when it was signed.
+    pub policy: Digest,
+    /// What people call this kind of change.
+    pub title: String,
+    /// The application.
+    pub application: Name,
+    /// The environments.
+    pub environments: BTreeSet<Name>,
+    /// The package.
+    pub package: Digest,
+    /// Longest time from the start on a host to a commit.
+    #[serde(with = "span")]
+    pub apply_budget: Duration,
+    /// Time kept at the window's end for going back.
+    #[serde(with = "span")]
+    pub rollback_reserve: Duration,
+    /// What a release may have otherwise.
+    pub may_differ: BTreeSet<Differing>,
+    /// Why changes of this kind need no judgement of their own.
+    pub reason: String,
+}
+
+impl Template {
+    /// The first field of a release that does not fit, if one does not.
+    pub fn misfit(&self, release: &Release) -> Option<&'static str> {
+        let may = |what| self.may_differ.contains(&what);
+        let (ours, theirs) = (&self.environments, &release.environments);
+        let fits = [
+            ("application", release.application == self.application),
+            (
+                "environments",
+                theirs == ours || may(Differing::FewerEnvironments) && theirs.is_subset(ours),
+            ),
+            ("package", release.package == self.package || may(Differing::Package)),
+            (
+                "apply budget",
+                release.apply_budget == self.apply_budget
+                    || may(Differing::ShorterBudget) && release.apply_budget < self.apply_budget,
+            ),
+            (
+                "rollback reserve",
+                release.rollback_reserve == self.rollback_reserve
+                    || may(Differing::LongerReserve)
+                        && release.rollback_reserve > self.rollback_reserve,
+            ),
+            ("irreversible", !release.irreversible),
+        ];
+        fits.into_iter().find(|(_, fits)| !fits).map(|(field, _)| field)
+    }
+}
+
+/// What a standard release may have otherwise than its template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Differing {
+    /// Any package.
+    Package,
+    /// Fewer environments.
+    FewerEnvironments,
+    /// A shorter time to apply.
+    ShorterBudget,
+    /// A longer time kept for going back.
+    LongerReserve,
+}
+
+/// Two owners pass freezes with one booking (DESIGN 3): a change manager, and a second owner of the role
+/// that the policy's rule names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    /// The `release` statement.
+    pub release: Digest,
+    /// The `booking` statement.
+    pub booking: Digest,
+    /// Each freeze that it passes; a freeze that is not named is not passed.
+    pub freezes: Vec<PassedFreeze>,
+}
+
+/// A freeze that is passed, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PassedFreeze {
+    /// The `freeze` statement.
+    pub freeze: Digest,
+    /// Why.
+    pub reason: String,
+}
+
+/// Two owners make an exception for one release in one environment, until the statement's `not_after`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Waiver {
+    /// The `release` statement.
+    pub release: Digest,
+    /// The environment.
+    pub environment: Name,
+    /// What is done without.
+    pub exception: Exception,
+    /// Why.
+    pub reason: String,
 }
 
 /// A librarian's review for completeness (PROCESS 7).

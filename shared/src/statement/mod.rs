@@ -24,8 +24,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 pub use decision::{
-    Assessment, Cancel, Delivery, Emergency, Freeze, Hold, Iteration, IterationApproval, Judgement,
-    Release, Remark, Resume, Review, Verdict, Vote,
+    Assessment, Cancel, Delivery, Differing, Emergency, Freeze, Hold, Iteration, IterationApproval,
+    Judgement, Override, PassedFreeze, Release, Remark, Resume, Review, Standard, Template,
+    Verdict, Vote, Waiver,
 };
 pub use host::{Enrolment, Event, Grant, HostChange, Outcome, Reading};
 pub use order::{
@@ -143,6 +144,8 @@ predicates! {
     Release(Box<Release>) = "release",
     /// The emergency route is open, or an iteration on it is approved.
     Emergency(Emergency) = "emergency",
+    /// Changes of one kind are approved ahead, or no longer.
+    Standard(Standard) = "standard",
     /// The librarian's check.
     Review(Review) = "review",
     /// Security's check.
@@ -153,6 +156,10 @@ predicates! {
     Booking(Box<Booking>) = "booking",
     /// Nothing goes forward for a while.
     Freeze(Freeze) = "freeze",
+    /// Two owners pass freezes with one booking.
+    Override(Override) = "override",
+    /// Two owners make an exception for one release.
+    Waiver(Waiver) = "waiver",
     /// Delivered to the staging area.
     Delivery(Delivery) = "delivery",
     /// The booking may be executed.
@@ -169,6 +176,18 @@ predicates! {
     Outcome(Box<Outcome>) = "outcome",
     /// Nothing stands against it now. Never in the log.
     Clearance(Clearance) = "clearance",
+}
+
+impl Predicate {
+    /// The predicates that can stand in the log: all but the clearance.
+    pub fn in_log() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(|it| *it != Self::Clearance)
+    }
+
+    /// Whether it takes two owners: then every signature counts and not the speaker's alone.
+    pub const fn is_joint(self) -> bool {
+        matches!(self, Self::Override | Self::Waiver)
+    }
 }
 
 impl std::fmt::Display for Predicate {
@@ -192,12 +211,22 @@ impl Says {
             Self::Release(release) => vec![("package", release.package)],
             Self::Emergency(Emergency::Opened { policy, .. }) => vec![("policy", *policy)],
             Self::Emergency(Emergency::Approved(approval)) => vec![("release", approval.release)],
+            Self::Standard(Standard::Approved(it)) => vec![("policy", it.policy)],
+            Self::Standard(Standard::Withdrawn { standard, .. }) => vec![("standard", *standard)],
             Self::Review(review) => vec![("release", review.release)],
             Self::Assessment(it) => vec![("release", it.release), ("package", it.package)],
             Self::Vote(vote) => vec![("release", vote.release)],
             Self::Booking(it) => vec![("release", it.release), ("package", it.package)],
             Self::Freeze(Freeze::Declared { policy, .. }) => vec![("policy", *policy)],
             Self::Freeze(Freeze::Lifted { freeze, .. }) => vec![("freeze", *freeze)],
+            Self::Override(it) => {
+                let freezes = it.freezes.iter().map(|passed| ("freeze", passed.freeze));
+                [("booking", it.booking), ("release", it.release)]
+                    .into_iter()
+                    .chain(freezes)
+                    .collect()
+            }
+            Self::Waiver(waiver) => vec![("release", waiver.release)],
             Self::Delivery(it) => vec![("release", it.release), ("package", it.package)],
             Self::WindowRelease(it) => {
                 vec![("booking", it.booking), ("release", it.release), ("package", it.package)]
@@ -404,5 +433,6 @@ into_says! {
     TrustPolicy(PolicyDocument), Host(HostChange), Grant(Grant), Release(Release), Emergency(Emergency),
     Review(Review), Assessment(Assessment), Vote(Vote), Booking(Booking), Freeze(Freeze),
     Delivery(Delivery), WindowRelease(WindowRelease), Hold(Hold), Resume(Resume), Cancel(Cancel),
-    Rollback(Rollback), Outcome(Outcome), Clearance(Clearance),
+    Rollback(Rollback), Outcome(Outcome), Clearance(Clearance), Standard(Standard),
+    Override(Override), Waiver(Waiver),
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cutover_shared::authorise::{self, ClearanceFacts, Question, rules};
+use cutover_shared::authorise::{self, ClearanceFacts, Clearances, Question, rules};
 use cutover_shared::digest::Digest;
 use cutover_shared::evidence;
 use cutover_shared::policy::Clock;
@@ -278,7 +278,8 @@ fn the_clearance_must_be_this_one() {
             Question { state: opened.state(), host: &facts, order: way.booking, phase, now };
         let head = opened.checkpoint().head.clone();
         let round_trip = Duration::from_millis(5);
-        authorise::authorise(&question, bytes, &ClearanceFacts { nonce, round_trip, head })
+        let clearances = Clearances { coordinator: bytes, witnesses: &[] };
+        authorise::authorise(&question, &clearances, &ClearanceFacts { nonce, round_trip, head })
             .err()
             .map(|it| it.code)
     };

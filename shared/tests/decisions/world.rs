@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use cutover_shared::authorise::{self, ClearanceFacts, HostFacts, InstalledFacts, Order, Question};
+use cutover_shared::authorise::{
+    self, ClearanceFacts, Clearances, HostFacts, InstalledFacts, Order, Question,
+};
 use cutover_shared::digest::Digest;
 use cutover_shared::evidence::{self, Evidence, Opened, ProvenEntry, Trust};
 use cutover_shared::fold::State;
@@ -11,14 +13,13 @@ use cutover_shared::key::SecretKey;
 use cutover_shared::log::{Tree, TreeHead, checkpoint, leaf_hash};
 use cutover_shared::name::Name;
 use cutover_shared::policy::{
-    Clock, Duties, Freshness, KeyEntry, KeyStatus, LogKey, PolicyDocument, Proof, Role, Rule,
-    Scope, TrustPolicy,
+    Clock, KeyEntry, KeyStatus, LogKey, PolicyDocument, Proof, Role, Rule, Scope, TrustPolicy,
 };
 use cutover_shared::refusal::Refusal;
 use cutover_shared::statement::{
     Assessment, Booking, ChangeType, Clearance, Delivery, Enrolment, Event, HostChange, Judgement,
-    OnHalt, Outcome, Phase, PlannedHost, Predicate, Release, Review, RolloutPlan, Says, Statement,
-    Verdict, Vote, Wave, WindowRelease,
+    OnHalt, Outcome, Phase, PlannedHost, Release, Review, RolloutPlan, Says, Statement, Verdict,
+    Vote, Wave, WindowRelease,
 };
 use cutover_shared::time::Time;
 use cutover_shared::window::Window;
@@ -72,8 +73,6 @@ pub(crate) fn document(version: u64) -> PolicyDocument {
         status: KeyStatus::Active,
     });
     let rule = |environment: &str, change, strict: bool| Rule {
-        environment: name(environment),
-        change,
         reviews: u32::from(change == ChangeType::Normal),
         assessments: u32::from(strict),
         votes: if strict { 2 } else { 0 },
@@ -83,31 +82,19 @@ pub(crate) fn document(version: u64) -> PolicyDocument {
         } else {
             Vec::new()
         },
-        longest_window: Duration::from_hours(8),
-        duties: Duties::Separate,
+        ..Rule::lax(name(environment), change)
     };
-    PolicyDocument {
-        version,
-        expires: at(365 * 86400),
-        root_threshold: 1,
-        predicates: Predicate::ALL
-            .iter()
-            .filter(|it| **it != Predicate::Clearance)
-            .map(|it| it.name().to_owned())
-            .collect(),
-        log: LogKey { origin: ORIGIN.to_owned(), key: key("log").public() },
-        freshness: Freshness {
-            clearance: Duration::from_mins(1),
-            clock_offset: Duration::from_secs(2),
-            clock: Clock::CoordinatorBounded,
-        },
-        keys: keys.collect(),
-        rules: vec![
-            rule("staging", ChangeType::Normal, false),
-            rule("production", ChangeType::Normal, true),
-            rule("production", ChangeType::Emergency, false),
-        ],
-    }
+    let log = LogKey { origin: ORIGIN.to_owned(), key: key("log").public() };
+    let mut document = PolicyDocument::bare(log, at(365 * 86400));
+    document.version = version;
+    document.freshness.clock = Clock::CoordinatorBounded;
+    document.keys = keys.collect();
+    document.rules = vec![
+        rule("staging", ChangeType::Normal, false),
+        rule("production", ChangeType::Normal, true),
+        rule("production", ChangeType::Emergency, false),
+    ];
+    document
 }
 
 /// The identities of a release that went its whole way.
@@ -321,7 +308,8 @@ impl World {
             Question { state: opened.state(), host, order, phase: Phase::Start, now: self.now };
         let head = opened.checkpoint().head.clone();
         let facts = ClearanceFacts { nonce, round_trip: Duration::from_millis(5), head };
-        authorise::authorise(&question, &clearance, &facts)
+        let clearances = Clearances { coordinator: &clearance, witnesses: &[] };
+        authorise::authorise(&question, &clearances, &facts)
     }
 }
 
@@ -351,6 +339,7 @@ pub(crate) fn release(version: &str, package: Digest) -> Release {
         irreversible: false,
         requested_start: None,
         iteration: None,
+        standard: None,
         supersedes: None,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use cutover_shared::authorise::WitnessClearance;
 use cutover_shared::codec::encode;
 use cutover_shared::digest::Digest;
 use cutover_shared::evidence::{Evidence, ProvenEntry};
@@ -66,6 +67,10 @@ fn answer() -> ClearanceAnswer {
         clearance: b"{}".to_vec(),
         checkpoint: b"note".to_vec(),
         consistency: vec![digest("e")],
+        witnesses: vec![WitnessClearance {
+            clearance: b"{}".to_vec(),
+            consistency: vec![digest("f")],
+        }],
     }
 }
 

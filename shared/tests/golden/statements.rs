@@ -9,13 +9,15 @@ use cutover_shared::key::{PublicKey, SecretKey};
 use cutover_shared::log::TreeHead;
 use cutover_shared::name::Name;
 use cutover_shared::policy::{
-    Clock, Duties, Freshness, KeyEntry, KeyStatus, LogKey, PolicyDocument, Proof, Role, Rule, Scope,
+    Exception, KeyEntry, KeyStatus, LogEpoch, LogKey, PolicyDocument, Proof, Role, Rule, Scope,
+    Waivable, WitnessKey,
 };
 use cutover_shared::statement::{
-    Assessment, Booking, Cancel, ChangeType, Clearance, Delivery, Derivation, Emergency, Enrolment,
-    Event, Freeze, Grant, Hold, HostChange, HostTurn, Iteration, IterationApproval, Judgement,
-    OnHalt, Outcome, Phase, PlannedHost, Reading, Release, Remark, Resume, Review, Rollback,
-    RolloutPlan, Says, Statement, Verdict, Vote, Wave, WindowRelease,
+    Assessment, Booking, Cancel, ChangeType, Clearance, Delivery, Derivation, Differing, Emergency,
+    Enrolment, Event, Freeze, Grant, Hold, HostChange, HostTurn, Iteration, IterationApproval,
+    Judgement, OnHalt, Outcome, Override, PassedFreeze, Phase, PlannedHost, Reading, Release,
+    Remark, Resume, Review, Rollback, RolloutPlan, Says, Standard, Statement, Template, Verdict,
+    Vote, Waiver, Wave, WindowRelease,
 };
 use cutover_shared::time::Time;
 use cutover_shared::window::Window;
@@ -54,17 +56,9 @@ fn labels() -> BTreeMap<Name, String> {
 
 fn policy() -> PolicyDocument {
     let scope = Scope::Only(names("web"));
+    let log = LogKey { origin: "cutover.example.org/log".to_owned(), key: key(1) };
     PolicyDocument {
-        version: 1,
-        expires: end(),
-        root_threshold: 1,
         predicates: BTreeSet::from(["vote".to_owned()]),
-        log: LogKey { origin: "cutover.example.org/log".to_owned(), key: key(1) },
-        freshness: Freshness {
-            clearance: Duration::from_mins(1),
-            clock_offset: Duration::from_secs(2),
-            clock: Clock::Synchronised,
-        },
         keys: vec![KeyEntry {
             owner: name("alice"),
             email: "alice@example.org".to_owned(),
@@ -75,17 +69,38 @@ fn policy() -> PolicyDocument {
             status: KeyStatus::Rotated { logged_below: 2 },
         }],
         rules: vec![Rule {
-            environment: name("production"),
-            change: ChangeType::Normal,
             reviews: 1,
             assessments: 1,
             votes: 2,
             delivery: true,
             after: vec![Proof { environment: name("staging"), hosts: 2 }],
-            longest_window: Duration::from_hours(8),
-            duties: Duties::Separate,
+            ..Rule::lax(name("production"), ChangeType::Normal)
         }],
+        ..PolicyDocument::bare(log, end())
     }
+}
+
+/// With everything that a policy may leave out.
+fn full_policy() -> PolicyDocument {
+    let mut policy = policy();
+    policy.version = 3;
+    policy.not_before = Some(start());
+    policy.epoch = Some(LogEpoch {
+        last_good: TreeHead { size: 9, root: digest("root") },
+        reason: "the disk".to_owned(),
+    });
+    policy.witnesses = vec![WitnessKey {
+        name: "witness.example.org".to_owned(),
+        owner: name("wanda"),
+        email: "wanda@example.org".to_owned(),
+        key: key(7),
+    }];
+    let by = [Role::ChangeManager, Role::Security];
+    policy.rules[0].witnesses = 1;
+    policy.rules[0].freeze_override = Some(Role::Board);
+    policy.rules[0].waivable =
+        Exception::ALL.iter().map(|exception| Waivable { exception: *exception, by }).collect();
+    policy
 }
 
 fn hosts() -> Vec<Says> {
@@ -174,6 +189,7 @@ fn decisions() -> Vec<Says> {
                 number: 2,
                 previous: Some(digest("previous")),
             }),
+            standard: None,
             supersedes: Some(digest("earlier")),
         }
         .into(),
@@ -277,9 +293,51 @@ fn orders() -> Vec<Says> {
     ]
 }
 
+fn exceptions() -> Vec<Says> {
+    let reason = || "because".to_owned();
+    let template = Template {
+        policy: digest("policy"),
+        title: "refresh the list".to_owned(),
+        application: name("web"),
+        environments: names("production"),
+        package: digest("package"),
+        apply_budget: Duration::from_secs(90),
+        rollback_reserve: Duration::from_mins(1),
+        may_differ: BTreeSet::from([
+            Differing::Package,
+            Differing::FewerEnvironments,
+            Differing::ShorterBudget,
+            Differing::LongerReserve,
+        ]),
+        reason: reason(),
+    };
+    let waiver = |exception: &Exception| {
+        Says::from(Waiver {
+            release: digest("release"),
+            environment: name("production"),
+            exception: *exception,
+            reason: reason(),
+        })
+    };
+    let freezes = vec![PassedFreeze { freeze: digest("freeze"), reason: reason() }];
+    let mut all = vec![
+        Standard::Approved(Box::new(template)).into(),
+        Standard::Withdrawn { standard: digest("standard"), reason: reason() }.into(),
+        Override { release: digest("release"), booking: digest("booking"), freezes }.into(),
+    ];
+    all.extend(Exception::ALL.iter().map(waiver));
+    let Some(Says::Release(mut release)) = decisions().into_iter().next() else { unreachable!() };
+    release.change = ChangeType::Standard;
+    release.iteration = None;
+    release.standard = Some(digest("standard"));
+    all.push(Says::Release(release));
+    all
+}
+
 #[test]
 fn payloads_of_every_predicate() {
-    let all = [Says::from(policy())].into_iter().chain(hosts()).chain(decisions()).chain(orders());
+    let policies = [Says::from(policy()), Says::from(full_policy())].into_iter();
+    let all = policies.chain(hosts()).chain(decisions()).chain(orders()).chain(exceptions());
     let speaker = SecretKey::from_seed([9; 32]);
     let mut seen = BTreeSet::new();
     let lines: Vec<_> = all

@@ -10,13 +10,13 @@ use cutover_shared::key::SecretKey;
 use cutover_shared::log::TreeHead;
 use cutover_shared::name::Name;
 use cutover_shared::policy::{
-    Clock, Duties, Freshness, KeyEntry, KeyStatus, LogKey, PolicyDocument, Proof, Role, Rule, Scope,
+    Clock, KeyEntry, KeyStatus, LogKey, PolicyDocument, Proof, Role, Rule, Scope,
 };
 use cutover_shared::refusal::Refusal;
 use cutover_shared::statement::{
     Assessment, Booking, ChangeType, Delivery, Emergency, Enrolment, Event, HostChange, Iteration,
-    IterationApproval, Judgement, OnHalt, Outcome, PlannedHost, Predicate, Release, Review,
-    Rollback, RolloutPlan, Says, Statement, Verdict, Vote, Wave, WindowRelease,
+    IterationApproval, Judgement, OnHalt, Outcome, PlannedHost, Release, Review, Rollback,
+    RolloutPlan, Says, Statement, Verdict, Vote, Wave, WindowRelease,
 };
 use cutover_shared::time::Time;
 use cutover_shared::window::Window;
@@ -72,15 +72,12 @@ pub(crate) struct Scene {
 
 fn rule(environment: &str, change: ChangeType, judged: [u32; 3], after: Vec<Proof>) -> Rule {
     Rule {
-        environment: name(environment),
-        change,
         reviews: judged[0],
         assessments: judged[1],
         votes: judged[2],
         delivery: !after.is_empty(),
         after,
-        longest_window: minutes(8 * 60),
-        duties: Duties::Separate,
+        ..Rule::lax(name(environment), change)
     }
 }
 
@@ -95,24 +92,17 @@ fn policy() -> PolicyDocument {
         status: KeyStatus::Active,
     });
     let staging = Proof { environment: name("staging"), hosts: 2 };
-    PolicyDocument {
-        version: 1,
-        expires: time("2027-01-01T00:00:00Z"),
-        root_threshold: 1,
-        predicates: Predicate::ALL.iter().map(|it| it.name().to_owned()).collect(),
-        log: LogKey { origin: "cutover.example.org/log".to_owned(), key: key("log").public() },
-        freshness: Freshness {
-            clearance: Duration::from_secs(30),
-            clock_offset: Duration::from_secs(2),
-            clock: Clock::CoordinatorBounded,
-        },
-        keys: keys.collect(),
-        rules: vec![
-            rule("staging", ChangeType::Normal, [1, 0, 0], Vec::new()),
-            rule("production", ChangeType::Normal, [1, 1, 2], vec![staging]),
-            rule("production", ChangeType::Emergency, [0, 0, 0], Vec::new()),
-        ],
-    }
+    let log = LogKey { origin: "cutover.example.org/log".to_owned(), key: key("log").public() };
+    let mut policy = PolicyDocument::bare(log, time("2027-01-01T00:00:00Z"));
+    policy.freshness.clearance = Duration::from_secs(30);
+    policy.freshness.clock = Clock::CoordinatorBounded;
+    policy.keys = keys.collect();
+    policy.rules = vec![
+        rule("staging", ChangeType::Normal, [1, 0, 0], Vec::new()),
+        rule("production", ChangeType::Normal, [1, 1, 2], vec![staging]),
+        rule("production", ChangeType::Emergency, [0, 0, 0], Vec::new()),
+    ];
+    policy
 }
 
 impl Scene {
@@ -183,6 +173,7 @@ impl Scene {
             irreversible: false,
             requested_start: None,
             iteration: None,
+            standard: None,
             supersedes: None,
         }
     }

@@ -1,13 +1,11 @@
 //! Who takes part, and what the policy says of them.
 
-use std::time::Duration;
-
 use cutover_shared::digest::Digest;
 use cutover_shared::key::{KeyId, SecretKey};
 use cutover_shared::policy::{
-    Clock, Duties, Freshness, KeyEntry, KeyStatus, LogKey, PolicyDocument, Proof, Role, Rule, Scope,
+    Clock, KeyEntry, KeyStatus, LogKey, PolicyDocument, Proof, Role, Rule, Scope,
 };
-use cutover_shared::statement::{ChangeType, Predicate};
+use cutover_shared::statement::ChangeType;
 use cutover_shared::time::Time;
 
 use super::name;
@@ -54,36 +52,23 @@ pub fn policy(version: u64, expires: Time) -> PolicyDocument {
         environments: Scope::All,
         status: KeyStatus::Active,
     });
-    PolicyDocument {
-        version,
-        expires,
-        root_threshold: 1,
-        predicates: Predicate::ALL
-            .iter()
-            .filter(|predicate| **predicate != Predicate::Clearance)
-            .map(|predicate| predicate.name().to_owned())
-            .collect(),
-        log: LogKey { origin: ORIGIN.to_owned(), key: key(LOG_KEY).public() },
-        freshness: Freshness {
-            clearance: Duration::from_mins(1),
-            clock_offset: Duration::from_secs(2),
-            clock: Clock::CoordinatorBounded,
-        },
-        keys: keys.collect(),
-        rules: vec![
-            rule("staging", ChangeType::Normal),
-            rule("production", ChangeType::Normal),
-            rule("production", ChangeType::Emergency),
-        ],
-    }
+    let log = LogKey { origin: ORIGIN.to_owned(), key: key(LOG_KEY).public() };
+    let mut policy = PolicyDocument::bare(log, expires);
+    policy.version = version;
+    policy.freshness.clock = Clock::CoordinatorBounded;
+    policy.keys = keys.collect();
+    policy.rules = vec![
+        rule("staging", ChangeType::Normal),
+        rule("production", ChangeType::Normal),
+        rule("production", ChangeType::Emergency),
+    ];
+    policy
 }
 
 fn rule(environment: &str, change: ChangeType) -> Rule {
     let normal = change == ChangeType::Normal;
     let strict = normal && environment == "production";
     Rule {
-        environment: name(environment),
-        change,
         reviews: u32::from(normal),
         assessments: u32::from(strict),
         votes: if strict { 2 } else { 0 },
@@ -93,7 +78,6 @@ fn rule(environment: &str, change: ChangeType) -> Rule {
         } else {
             Vec::new()
         },
-        longest_window: Duration::from_hours(8),
-        duties: Duties::Separate,
+        ..Rule::lax(name(environment), change)
     }
 }

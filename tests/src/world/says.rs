@@ -39,6 +39,7 @@ pub fn release(parcel: &Parcel, change: ChangeType, environments: &[&str]) -> Re
         irreversible: manifest.rollback.irreversible,
         requested_start: None,
         iteration: None,
+        standard: None,
         supersedes: None,
     }
 }

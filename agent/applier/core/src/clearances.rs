@@ -1,7 +1,7 @@
 //! Clearances: asked for with a nonce of ours, and taken only when everything stands still.
 
 use cutover_machine::{Decision, EffectId, Now};
-use cutover_shared::authorise::{self, ClearanceFacts, Order, Question};
+use cutover_shared::authorise::{self, ClearanceFacts, Clearances, Order, Question};
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::Envelope;
 use cutover_shared::evidence;
@@ -149,7 +149,9 @@ impl Core {
             round_trip: now.monotonic.saturating_sub(asking.sent),
             head: checkpoint.head,
         };
-        let order = authorise::authorise(&question, &answer.clearance, &clearance)?;
+        let clearances =
+            Clearances { coordinator: &answer.clearance, witnesses: &answer.witnesses };
+        let order = authorise::authorise(&question, &clearances, &clearance)?;
         let id = Envelope::parse(&answer.clearance).map(|envelope| envelope.id());
         let id = id.map_err(|error| Refusal::new(Code::Malformed, error.to_string()))?;
         self.set_trust(trust);

@@ -56,7 +56,9 @@ const fn roles(code: Code) -> &'static [Role] {
         | Code::PolicyRollback
         | Code::ThresholdNotMet
         | Code::RuleMissing
-        | Code::PredicateUnknown => &[Role::Root],
+        | Code::PredicateUnknown
+        | Code::PolicyNotYet
+        | Code::NotWaivable => &[Role::Root],
         Code::NotReviewed => &[Role::Librarian],
         Code::NotAssessed => &[Role::Security],
         Code::NotApproved => &[Role::Board],

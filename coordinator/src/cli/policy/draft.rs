@@ -25,8 +25,7 @@ impl Draft {
     /// The strict default for a log, without any people yet.
     pub(super) fn example(log: &LogKey, expires: Time, root_threshold: u32) -> Self {
         let mut document: DocumentMut = EXAMPLE.parse().expect("the example is TOML");
-        let in_log = Predicate::ALL.iter().filter(|predicate| **predicate != Predicate::Clearance);
-        let mut predicates: Array = in_log.map(|predicate| predicate.name()).collect();
+        let mut predicates: Array = Predicate::in_log().map(Predicate::name).collect();
         for predicate in predicates.iter_mut() {
             predicate.decor_mut().set_prefix("\n    ");
         }

@@ -1,7 +1,7 @@
 //! Rules 9 to 11: what stands behind a change that is not a normal one.
 
 use super::{Question, refuse};
-use crate::case::Verified;
+use crate::case::{BookingCase, Case, Verified};
 use crate::refusal::{Code, Refusal};
 use crate::statement::{ChangeType, Emergency, Verdict};
 
@@ -11,9 +11,10 @@ pub(super) fn grounded(q: &Question<'_>) -> Result<(), Refusal> {
     let release = case.release.says();
     match (release.change, &release.iteration) {
         (ChangeType::Normal, None) => Ok(()),
-        (ChangeType::Normal | ChangeType::Standard, _) => {
-            refuse(Code::GroundMissing, format!("no pre-approval for a {} change", release.change))
+        (ChangeType::Normal | ChangeType::Standard, Some(_)) => {
+            refuse(Code::GroundMissing, "only an emergency release is an iteration")
         }
+        (ChangeType::Standard, None) => standard(q, case, booking),
         (ChangeType::Emergency, None) => {
             refuse(Code::GroundMissing, "an emergency release names the emergency that it is for")
         }
@@ -40,6 +41,26 @@ pub(super) fn grounded(q: &Question<'_>) -> Result<(), Refusal> {
             Ok(())
         }
     }
+}
+
+/// A standard change stands on a pre-approval that it fits, by someone who did not submit it.
+fn standard(q: &Question<'_>, case: &Case, booking: &BookingCase) -> Result<(), Refusal> {
+    let release = case.release.says();
+    let record = release.standard.and_then(|it| q.state.standard(&it));
+    let Some(record) = record.filter(|it| it.withdrawn.is_none()) else {
+        return refuse(Code::GroundMissing, "no pre-approval that stands is named");
+    };
+    let when = q.now.max(booking.booking.says().window.start);
+    if !record.approved.header().covers(when) {
+        return refuse(Code::GroundMissing, "the pre-approval has run out");
+    }
+    if let Some(misfit) = record.approved.says().misfit(release) {
+        return refuse(Code::GroundMissing, format!("it does not fit its pre-approval: {misfit}"));
+    }
+    if let Some(owner) = record.approved.owners().intersection(&case.release.owners()).next() {
+        return refuse(Code::DutiesNotSeparate, format!("{owner} approved it ahead and submitted"));
+    }
+    Ok(())
 }
 
 // 10

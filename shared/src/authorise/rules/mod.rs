@@ -2,6 +2,7 @@
 
 mod approval;
 mod emergency;
+mod exception;
 mod moment;
 mod returning;
 
@@ -14,6 +15,7 @@ use crate::statement::Verdict;
 pub use moment::unproven_before;
 
 pub(super) use approval::duties_separate_so_far;
+pub(super) use exception::{overrides, waivers};
 
 /// A numbered rule.
 #[derive(Debug)]
@@ -91,6 +93,10 @@ fn policy_rule<'a>(
 // 1
 fn policy_in_force(q: &Question<'_>) -> Result<(), Refusal> {
     let document = q.policy()?.document();
+    if let Some(first) = document.not_before.filter(|first| q.now < *first) {
+        let facts = format!("policy version {} comes into force at {first}", document.version);
+        return refuse(Code::PolicyNotYet, facts);
+    }
     if q.now < document.expires {
         return Ok(());
     }
