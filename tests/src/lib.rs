@@ -4,5 +4,6 @@ pub mod build;
 pub mod harness;
 pub mod lab;
 pub mod oracle;
+pub mod power;
 pub mod requirement;
 pub mod world;

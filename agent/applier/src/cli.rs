@@ -222,6 +222,8 @@ fn private_directory(path: &Path) -> anyhow::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path)
+        // What is synced in it is lost with it, if the machine forgets that it was made.
+        .and_then(|()| std::fs::File::open(path.parent().unwrap_or(path))?.sync_all())
         .with_context(|| format!("make {}", path.display()))
 }
 

@@ -8,6 +8,23 @@
 //! <root>/releases/6-02ee….removing/         on its way out
 //! ```
 //!
+//! What is synced, in this order, and what for; whoever calls writes into the ledger only after each
+//! has returned:
+//!
+//! 1. *Assembled*: chunks are written without syncing: until the end nothing depends on them, and what a
+//!    power cut takes of them the next attempt misses and fetches again. Then everything is read back and
+//!    compared, the index is put beside it, `syncfs` makes the index and every file, directory, mode and
+//!    owner of the tree durable in one go (one call is cheaper than one for each of 100,000 files), and
+//!    only then the directory is renamed to its name and `releases` is synced. So under its name a slot
+//!    is whole.
+//! 2. *Switched*: the new link is made beside the old one and renamed over it, and `root` is synced: the
+//!    link names the old slot or the new one, both of which were durable before.
+//! 3. *Removed*: renamed to `….removing` first and `releases` synced, so that a half removed tree never
+//!    has the name of a slot; `releases` is synced again at the end.
+//!
+//! A test cuts the power of a real file system at random moments and compares every byte; it finds each
+//! sync of 1 and 2 missing when it is taken out. Those of 3 ext4 would not need: its journal keeps the order.
+//!
 //! `root` and `releases` belong to the applier. What is inside a slot may belong to the application's
 //! user, who could put a symbolic link in the way; so everything below a slot is opened step by step and
 //! no link is ever followed.
@@ -151,6 +168,7 @@ impl Slots {
             .create(&releases)
             .map_err(io("create", &releases))?;
         sync_directory(root)?;
+        sync_directory(root.parent().unwrap_or(root))?;
         Ok(Self { root: root.to_owned(), owner })
     }
 

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use serde_json::Value;
 
 use super::people::{Desk, path};
 use super::process::Process;
@@ -145,11 +146,21 @@ impl Host {
         std::fs::canonicalize(self.directory.join("web/current")).ok()
     }
 
-    /// What `cutover-applier inspect` prints.
-    pub fn inspect(&self) -> anyhow::Result<String> {
-        let output = self.command("cutover-applier").arg("inspect").output()?;
+    /// What `cutover-applier inspect --json` says.
+    pub fn inspect(&self) -> anyhow::Result<Value> {
+        let output = self.command("cutover-applier").args(["inspect", "--json"]).output()?;
         anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).context("read what inspect prints")
+        serde_json::from_slice(&output.stdout).context("read what inspect prints")
+    }
+
+    /// Ends both halves and the application at once, as a power cut would.
+    pub fn cut_off(&mut self) {
+        self.agent = None;
+        self.applier = None;
+        // The application survives its applier, as it should.
+        for running in cutover_applier::find::running(&self.directory.join("web")) {
+            let _ = cutover_applier::process::stop(&running, Duration::ZERO);
+        }
     }
 
     /// The ends of both logs.
@@ -165,12 +176,8 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        self.agent = None;
-        self.applier = None;
-        // The application survives its applier, as it should; a stage leaves nothing behind.
-        for running in cutover_applier::find::running(&self.directory.join("web")) {
-            let _ = cutover_applier::process::stop(&running, Duration::from_secs(5));
-        }
+        // A stage leaves nothing behind.
+        self.cut_off();
     }
 }
 

@@ -6,7 +6,7 @@
 //!   the test is skipped; with `CUTOVER_LAB=required` in the environment that is a failure instead.
 //! - [`Lab::boot`] boots hosts. A host ([`Host`]) can be told to run commands, be powered off, crash, and
 //!   boot again with the files that it had. Killing it tests crashes of everything at once, not what a
-//!   disk loses in a power cut: the machine's page cache survives.
+//!   disk loses in a power cut, since the machine's page cache survives; that is what [`crate::power`] does.
 //! - [`Lab::enter`] takes the calling thread, and the programs that it starts, into the hosts' network.
 //!
 //! Nothing of the machine's own network, `/run` or mounts is touched. Network namespaces have no names
@@ -137,7 +137,7 @@ fn requirements() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn is_installed(tool: &str) -> bool {
+pub(crate) fn is_installed(tool: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     env::split_paths(&path).chain(usual).any(|directory| directory.join(tool).is_file())
@@ -145,7 +145,7 @@ fn is_installed(tool: &str) -> bool {
 
 /// Runs a command that is to succeed and gives back what it printed; what it said against it is in the
 /// error.
-fn succeed(command: &mut Command) -> anyhow::Result<String> {
+pub(crate) fn succeed(command: &mut Command) -> anyhow::Result<String> {
     let output =
         command.output().with_context(|| format!("run {}", command.get_program().display()))?;
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -127,7 +127,7 @@ async fn next_policy(stage: &mut Stage) -> anyhow::Result<()> {
     stage.deploy(&release, "staging", &BOTH, &WAVES).await?;
     for name in BOTH {
         let inspected = host(stage, name)?.inspect()?;
-        ensure!(inspected.contains("policy version 2"), "{name}: {inspected}");
+        ensure!(inspected["policy_version"] == 2, "{name}: {inspected}");
     }
     Ok(())
 }

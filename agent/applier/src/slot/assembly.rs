@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
@@ -142,7 +141,7 @@ impl Assembly {
         tree::verify(&partial, &work.name, &self.index, work.owner)?;
         work.keep_index(&self.index)?;
         work.let_others_in()?;
-        // One call for all files and directories of the slot, and its errors are told.
+        // One call for the index and all files and directories of the slot, and its errors are told.
         rustix::fs::syncfs(work.tree.root())
             .map_err(io::Error::from)
             .map_err(io("sync", &partial))?;
@@ -236,10 +235,7 @@ impl Work {
     fn keep_index(&self, index: &Index) -> Result<(), SlotError> {
         let new = self.releases.join(new_index_name(&self.name));
         let kept = self.releases.join(index_name(&self.name));
-        let mut file = File::create(&new).map_err(io("create", &new))?;
-        file.write_all(&index.to_bytes())
-            .and_then(|()| file.sync_all())
-            .map_err(io("write", &new))?;
+        fs::write(&new, index.to_bytes()).map_err(io("write", &new))?;
         fs::rename(&new, &kept).map_err(io("rename", &new))
     }
 }
