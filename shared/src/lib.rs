@@ -15,6 +15,7 @@
 //! - [`policy`], [`case`], [`mod@authorise`]: who may say what, what has been said about one release, and
 //!   whether this host may act on it now; [`evidence`]: the part of the log that shows it.
 //! - [`fold`], [`rollout`], [`window`]: the state of everything, whose turn it is, and when.
+//! - [`turn`], [`witness`]: who gets a clearance, by the coordinator's word and by witnesses'.
 //! - [`protocol`]: the messages between coordinator, people and hosts, and between the agent's halves.
 
 pub mod authorise;
@@ -34,4 +35,6 @@ pub mod refusal;
 pub mod rollout;
 pub mod statement;
 pub mod time;
+pub mod turn;
 pub mod window;
+pub mod witness;

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use cutover_shared::digest::Digest;
 use cutover_shared::evidence::{self, Evidence, ProvenEntry};
-use cutover_shared::key::{KeyId, SecretKey};
+use cutover_shared::key::SecretKey;
 use cutover_shared::log::TreeHead;
-use cutover_shared::name::Name;
 use cutover_shared::protocol::{ClearanceAnswer, HostReport};
 use cutover_shared::refusal::{Code, Refusal};
-use cutover_shared::statement::{Clearance, Phase, Says, Statement};
+use cutover_shared::statement::{Phase, Statement};
 use cutover_shared::time::Time;
+use cutover_shared::turn;
 
 use crate::append::Folded;
 use crate::conduct::{Conduct, Situation, Turn};
@@ -136,33 +136,9 @@ pub fn clear(
     not_shorter(&folded.head, asked.known)?;
     let situation = Situation { state: &folded.state, fleet: register.fleet(now), now };
     conduct.clear(&situation, &asked.turn, asked.phase)?;
-    let statement = statement(folded, asked, now)?;
+    let Asked { turn: Turn { host, order }, phase, nonce, .. } = *asked;
+    let asking = turn::Asked { host, order, phase, nonce };
+    let statement = turn::clearance(&folded.state, &folded.head, &asking, now)?;
     register.cleared(&asked.turn.host, asked.turn.order, asked.phase, now);
     Ok(Cleared { statement, known: asked.known, head: folded.head.clone() })
-}
-
-fn statement(folded: &Folded, asked: &Asked, now: Time) -> Result<Statement, Refusal> {
-    let host = host_name(folded, &asked.turn.host)?;
-    let Some(policy) = folded.state.policy() else {
-        return Err(Refusal::new(Code::SubjectUnknown, "the log has no trust policy"));
-    };
-    let document = policy.document();
-    let clearance = Clearance {
-        host,
-        host_key: asked.turn.host,
-        nonce: asked.nonce,
-        order: asked.turn.order,
-        phase: asked.phase,
-        checkpoint: folded.head.clone(),
-        policy_version: document.version,
-        policy: policy.id(),
-        time: now,
-    };
-    Ok(Statement::new(now, Says::Clearance(clearance)).until(now + document.freshness.clearance))
-}
-
-fn host_name(folded: &Folded, host: &KeyId) -> Result<Name, Refusal> {
-    let record = folded.state.host(host);
-    let name = record.map(|record| record.enrolment.says().host.clone());
-    name.ok_or_else(|| Refusal::new(Code::WrongHost, "the host is not enrolled"))
 }

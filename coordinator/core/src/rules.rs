@@ -16,6 +16,7 @@ use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::rollout::{self, Standing};
 use cutover_shared::statement::{Event, Phase, Release};
 use cutover_shared::time::Time;
+use cutover_shared::turn;
 
 use crate::conduct::{Conduct, Situation, Turn};
 
@@ -109,20 +110,9 @@ impl Conduct for Rules {
         evidence::select(state, &turn.order, &turn.host, policy_version)
     }
 
-    fn clear(&self, situation: &Situation<'_>, turn: &Turn, phase: Phase) -> Result<(), Refusal> {
-        judged(situation, turn, phase)?;
-        match standing(situation, turn) {
-            Some(Standing::Turn | Standing::Working { .. }) => Ok(()),
-            Some(Standing::Waiting(reason)) => not_cleared(format!("it waits for {reason}")),
-            Some(Standing::Committed) => not_cleared("it has committed this order"),
-            Some(Standing::Returned { reason } | Standing::Stuck { reason }) => {
-                not_cleared(format!("this order has failed here: {reason}"))
-            }
-            Some(Standing::Silent { since }) => {
-                not_cleared(format!("it had to be done by {since} and counts as failed"))
-            }
-            None => not_cleared("the order does not name the host"),
-        }
+    fn clear(&self, situation: &Situation<'_>, it: &Turn, phase: Phase) -> Result<(), Refusal> {
+        let Situation { state, fleet, now } = situation;
+        turn::allow(state, fleet, &it.host, (&it.order, phase), *now)
     }
 
     fn may_fetch(
@@ -183,32 +173,13 @@ fn report_of<'a>(
 }
 
 /// Where a host stands in a booking.
-fn standing(situation: &Situation<'_>, turn: &Turn) -> Option<Standing> {
-    let plan = rollout::plan(situation.state, situation.fleet, &turn.order, situation.now)?;
-    let mine = plan.hosts.into_iter().find(|host| host.host_key == turn.host)?;
-    Some(mine.standing)
+fn standing(situation: &Situation<'_>, it: &Turn) -> Option<Standing> {
+    turn::standing(situation.state, situation.fleet, &it.host, &it.order, situation.now)
 }
 
 /// What the standing rules say to a booking on a host, as far as the log tells.
-fn judged(situation: &Situation<'_>, turn: &Turn, phase: Phase) -> Result<(), Refusal> {
-    let Some((case, _)) = situation.state.booking(&turn.order) else {
-        return Err(Refusal::new(
-            Code::NotBooked,
-            format!("no good booking {} is known", turn.order.short()),
-        ));
-    };
-    let Some(record) = situation.state.host(&turn.host) else {
-        return Err(Refusal::new(Code::WrongHost, "the host is not enrolled"));
-    };
-    let host = HostFacts::from_log(record, &case.release.says().application);
-    let question = Question {
-        state: situation.state,
-        host: &host,
-        order: turn.order,
-        phase,
-        now: situation.now,
-    };
-    authorise::judge(&question).map(drop)
+fn judged(situation: &Situation<'_>, it: &Turn, phase: Phase) -> Result<(), Refusal> {
+    turn::judge(situation.state, &it.host, &it.order, phase, situation.now)
 }
 
 /// The released bookings that bring `package` to `host`.

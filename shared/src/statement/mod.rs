@@ -241,6 +241,43 @@ impl Says {
     }
 }
 
+impl Says {
+    /// Whether it can be a reason *against* going forward, so that hiding it would let something happen.
+    /// Whoever signs one hands it to the coordinator and to every witness (DESIGN 11).
+    pub fn is_against(&self) -> bool {
+        match self {
+            Self::TrustPolicy(_)
+            | Self::Host(HostChange::Retired { .. })
+            | Self::Standard(Standard::Withdrawn { .. })
+            | Self::Freeze(Freeze::Declared { .. })
+            | Self::Hold(_)
+            | Self::Cancel(_)
+            | Self::Rollback(_) => true,
+            Self::Host(HostChange::Enrolled(it)) => it.replaces.is_some(),
+            Self::Release(it) => it.supersedes.is_some(),
+            // It supersedes the iterations before.
+            Self::Emergency(Emergency::Approved(_)) => true,
+            Self::Review(it) => it.verdict != Verdict::Complete,
+            Self::Assessment(it) => !it.judgement.is_accepted(),
+            Self::Vote(it) => !it.judgement.is_accepted(),
+            Self::Outcome(it) => {
+                matches!(it.event, Event::Returned { .. } | Event::RolledBack | Event::Stuck { .. })
+            }
+            Self::Grant(_)
+            | Self::Emergency(Emergency::Opened { .. })
+            | Self::Standard(Standard::Approved(_))
+            | Self::Booking(_)
+            | Self::Freeze(Freeze::Lifted { .. })
+            | Self::Override(_)
+            | Self::Waiver(_)
+            | Self::Delivery(_)
+            | Self::WindowRelease(_)
+            | Self::Resume(_)
+            | Self::Clearance(_) => false,
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SubjectJson {

@@ -8,4 +8,5 @@ mod attacks;
 mod evidence;
 mod forward;
 mod rollout;
+mod witnesses;
 mod world;

@@ -7,6 +7,7 @@ use cutover_shared::authorise::{
     self, ClearanceFacts, Clearances, HostFacts, InstalledFacts, Order, Question,
 };
 use cutover_shared::digest::Digest;
+use cutover_shared::dsse::Envelope;
 use cutover_shared::evidence::{self, Evidence, Opened, ProvenEntry, Trust};
 use cutover_shared::fold::State;
 use cutover_shared::key::SecretKey;
@@ -23,6 +24,7 @@ use cutover_shared::statement::{
 };
 use cutover_shared::time::Time;
 use cutover_shared::window::Window;
+use cutover_shared::witness::Witness;
 
 pub(crate) const ORIGIN: &str = "cutover.test/log";
 
@@ -229,7 +231,7 @@ impl World {
     }
 
     pub(crate) fn trust(&self) -> Trust {
-        let envelope = cutover_shared::dsse::Envelope::parse(&self.policy).unwrap();
+        let envelope = Envelope::parse(&self.policy).unwrap();
         Trust {
             policy: TrustPolicy::pinned(&envelope, &envelope.id()).unwrap(),
             policy_envelope: self.policy.clone(),
@@ -286,6 +288,21 @@ impl World {
             time: self.now,
         };
         Statement::new(self.now, clearance).until(self.now + Duration::from_mins(1))
+    }
+
+    /// A witness of somebody's that has followed the log up to here.
+    pub(crate) fn witness(&self, owner: &str) -> Witness {
+        let genesis = Envelope::parse(&self.policy).unwrap().id();
+        let name = format!("{owner}.witness.test");
+        let mut witness = Witness::new(name, key(owner), genesis, at(0));
+        witness.follow(&self.note(), &self.entries).unwrap();
+        witness
+    }
+
+    /// Lets a witness follow what was logged since it last did.
+    pub(crate) fn follow(&self, witness: &mut Witness) -> Result<(), Refusal> {
+        let known = usize::try_from(witness.head().size).unwrap();
+        witness.follow(&self.note(), &self.entries[known..])
     }
 
     /// Asks as the host asks, on what the honest coordinator would send.

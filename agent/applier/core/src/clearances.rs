@@ -157,7 +157,14 @@ impl Core {
         self.set_trust(trust);
         self.saved.newest_time = self.saved.newest_time.max(Some(order.cleared().time()));
         if let Some(application) = self.saved.applications.get_mut(name) {
-            application.clearances.push((id, answer.clearance.clone()));
+            // Those that counted, and nothing else that the network half may have put beside them.
+            let counted = |envelope: &&Vec<u8>| {
+                let id = Envelope::parse(envelope).map(|it| it.id()).ok();
+                order.cleared().witnesses().values().any(|known| Some(*known) == id)
+            };
+            let witnesses = answer.witnesses.iter().map(|it| &it.clearance).filter(counted);
+            let all = [&answer.clearance].into_iter().chain(witnesses);
+            application.clearances.extend(all.map(|envelope| (id, envelope.clone())));
         }
         self.save(outside).map_err(|error| Refusal::new(Code::Busy, format!("ledger: {error}")))?;
         Ok((order, id))

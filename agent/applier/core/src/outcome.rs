@@ -30,8 +30,9 @@ pub(crate) fn of_ended(
 ) -> Outcome {
     let running = running_after(ended, before);
     let left = before.record.committed.filter(|_| ended.kind == Kind::Return);
-    let clearance = |id: &Digest| {
-        let found = before.clearances.iter().find(|(known, _)| known == id);
+    let clearances = |id: &Digest| {
+        let id = *id;
+        let found = before.clearances.iter().filter(move |(known, _)| *known == id);
         found.map(|(_, envelope)| BASE64_STANDARD.encode(envelope))
     };
     Outcome {
@@ -48,7 +49,7 @@ pub(crate) fn of_ended(
         started: ended.began,
         ended: ended.ended,
         readings: readings(&ended.health),
-        clearances: ended.clearances.iter().filter_map(clearance).collect(),
+        clearances: ended.clearances.iter().flat_map(clearances).collect(),
     }
 }
 

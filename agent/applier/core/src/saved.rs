@@ -78,7 +78,8 @@ pub struct SavedApplication {
     pub returned: Vec<(Digest, u64, Time)>,
     /// The newest iteration of each emergency that was begun.
     pub iterations: Vec<(Digest, u32)>,
-    /// Envelopes of the clearances of the order in hand, by identity.
+    /// Envelopes of the clearances of the order in hand, witnesses' among them, by the identity of the
+    /// coordinator's.
     pub clearances: Vec<(Digest, Vec<u8>)>,
     /// The order in hand as it was authorised.
     pub order: Option<SavedOrder>,
