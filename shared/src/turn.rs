@@ -74,7 +74,9 @@ pub fn allow(
     match standing(state, fleet, host, order, now) {
         Some(Standing::Turn | Standing::Working { .. }) => Ok(()),
         Some(Standing::Waiting(reason)) => not_cleared(format!("it waits for {reason}")),
-        Some(Standing::Committed) => not_cleared("it has committed this order".to_owned()),
+        Some(Standing::Committed | Standing::ReturnTurn | Standing::ReturnWaiting(_)) => {
+            not_cleared("it has committed this order".to_owned())
+        }
         Some(Standing::Returned { reason } | Standing::Stuck { reason }) => {
             not_cleared(format!("this order has failed here: {reason}"))
         }

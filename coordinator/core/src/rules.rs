@@ -14,7 +14,7 @@ use cutover_shared::policy::{KeyStatus, Role};
 use cutover_shared::protocol::{ApplicationReport, Fleet, HostView};
 use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::rollout::{self, Standing};
-use cutover_shared::statement::{Event, Phase, Release};
+use cutover_shared::statement::{Phase, Release};
 use cutover_shared::time::Time;
 use cutover_shared::turn;
 
@@ -72,18 +72,11 @@ impl Conduct for Rules {
     fn offers(&self, situation: &Situation<'_>) -> Vec<Turn> {
         let mut turns = Vec::new();
         for order in rollout::live_bookings(situation.state, situation.now) {
-            let open = situation
-                .state
-                .booking(&order)
-                .is_some_and(|(_, it)| it.booking.says().window.contains(situation.now));
-            if !open {
-                continue;
-            }
             let plan = rollout::plan(situation.state, situation.fleet, &order, situation.now);
             let hosts = plan.into_iter().flat_map(|plan| plan.hosts);
             turns.extend(
                 hosts
-                    .filter(|host| host.standing == Standing::Turn)
+                    .filter(|it| matches!(it.standing, Standing::Turn | Standing::ReturnTurn))
                     .map(|host| Turn { host: host.host_key, order }),
             );
         }
@@ -208,7 +201,7 @@ fn may_fetch_for(
     let cleared = view.is_some_and(|it| it.cleared.iter().any(|(order, _)| *order == turn.order));
     let ended = case.outcomes().any(|it| {
         let says = it.says();
-        says.host_key == *host && says.order == turn.order && is_end(&says.event)
+        says.host_key == *host && says.order == turn.order && rollout::is_end(&says.event)
     });
     if cleared && !ended {
         return Ok(());
@@ -218,19 +211,13 @@ fn may_fetch_for(
         Some(Standing::Waiting(reason)) => not_cleared(format!("it waits for {reason}")),
         Some(
             Standing::Committed
+            | Standing::ReturnTurn
+            | Standing::ReturnWaiting(_)
             | Standing::Returned { .. }
             | Standing::Stuck { .. }
             | Standing::Silent { .. },
         )
         | None => not_cleared("the order has ended on this host"),
-    }
-}
-
-/// Whether nothing more of the order comes after it.
-fn is_end(event: &Event) -> bool {
-    match event {
-        Event::Committed | Event::Returned { .. } | Event::RolledBack | Event::Stuck { .. } => true,
-        Event::Refused { .. } | Event::Drifted { .. } => false,
     }
 }
 

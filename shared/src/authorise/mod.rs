@@ -13,6 +13,7 @@
 pub mod admission;
 pub mod clearance;
 pub mod rules;
+mod sitting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,11 +25,13 @@ use crate::key::KeyId;
 use crate::name::Name;
 use crate::policy::TrustPolicy;
 use crate::refusal::{Code, Refusal};
+use crate::rollout::LINGER;
 use crate::statement::{Override, Phase, Waiver};
 use crate::time::Time;
 use crate::window::Window;
 
 pub use clearance::{ClearanceFacts, Clearances, Cleared, WitnessClearance};
+pub use sitting::{OF_ORDER, OF_WAVE, Sitting};
 
 /// What a host knows of itself. On the host it comes from its own configuration and ledger; the
 /// coordinator fills it from the log ([`HostFacts::from_log`]) and leaves open what only the host knows.
@@ -61,6 +64,8 @@ pub struct InstalledFacts {
     pub running: Option<Digest>,
     /// The package committed before it, still on disk.
     pub previous: Option<Digest>,
+    /// The order whose commit is the last thing that the application did here.
+    pub committed_by: Option<Digest>,
     /// Orders that have been begun here; none is begun twice.
     pub spent: BTreeSet<Digest>,
     /// Packages taken back here: a review must come after.
@@ -92,6 +97,7 @@ impl HostFacts {
                 generation: installed.map_or(0, |it| it.generation),
                 running: installed.and_then(|it| it.package),
                 previous: installed.and_then(|it| it.previous),
+                committed_by: installed.and_then(|it| it.committed_by),
                 ..InstalledFacts::default()
             },
             newest_time: None,
@@ -315,8 +321,12 @@ pub fn authorise(
     Ok(Order { candidate, cleared })
 }
 
-/// An ordered return, if its rules let it through.
+/// An ordered return, if its rules let it through: one that a `rollback` statement orders, or a booking
+/// whose rollout was halted.
 pub fn authorise_return(question: &Question<'_>) -> Result<ReturnOrder, Refusal> {
+    if question.state.booking(&question.order).is_some() {
+        return authorise_halting(question);
+    }
     for rule in rules::RETURN {
         (rule.check)(question)?;
     }
@@ -333,5 +343,26 @@ pub fn authorise_return(question: &Question<'_>) -> Result<ReturnOrder, Refusal>
         from: says.from,
         to: says.to,
         not_after: case.rollback.header().not_after.unwrap_or(question.now),
+    })
+}
+
+fn authorise_halting(question: &Question<'_>) -> Result<ReturnOrder, Refusal> {
+    for rule in rules::HALTING {
+        (rule.check)(question)?;
+    }
+    let (_, booking) = question.booking()?;
+    let says = booking.booking.says();
+    let Some(to) = question.host.installed.previous else {
+        return Err(Refusal::new(
+            Code::RollbackNotAuthorised,
+            "there is no release before it on this host",
+        ));
+    };
+    Ok(ReturnOrder {
+        order: question.order,
+        application: says.application.clone(),
+        from: says.package,
+        to,
+        not_after: says.window.end + LINGER,
     })
 }

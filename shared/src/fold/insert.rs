@@ -311,6 +311,11 @@ fn note_installed(host: &mut HostRecord, says: &Reported) {
             (Event::RolledBack, _) | (_, None) => None,
             (_, Some(before)) => before.previous,
         },
+        committed_by: match says.event {
+            Event::Committed => Some(says.order),
+            Event::Refused { .. } | Event::Drifted { .. } => before.and_then(|it| it.committed_by),
+            Event::Returned { .. } | Event::RolledBack | Event::Stuck { .. } => None,
+        },
     };
     host.installed.insert(says.application.clone(), installed);
 }

@@ -60,6 +60,8 @@ pub struct Installed {
     pub release: Option<Digest>,
     /// The package committed before that one.
     pub previous: Option<Digest>,
+    /// The order whose commit is the last thing that the application did.
+    pub committed_by: Option<Digest>,
 }
 
 /// A grant and how often it was used.

@@ -30,8 +30,8 @@ pub use decision::{
 };
 pub use host::{Enrolment, Event, Grant, HostChange, Outcome, Reading};
 pub use order::{
-    Booking, Clearance, Derivation, HostTurn, OnHalt, Phase, PlannedHost, Rollback, RolloutPlan,
-    Wave, WindowRelease,
+    Booking, Clearance, Derivation, HostTurn, MAX_HOSTS, MAX_WAVES, OnHalt, Phase, PlannedHost,
+    Rollback, RolloutPlan, Wave, WindowRelease,
 };
 
 use crate::digest::Digest;

@@ -66,11 +66,25 @@ pub struct RolloutPlan {
 
 /// What a halt does with hosts that have the new release already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum OnHalt {
     /// They keep it; people decide.
     Pause,
+    /// They go back to the release before, on the booking's own authority, once enough hosts have signed
+    /// that they failed ([`RolloutPlan::returns_after`]).
+    ReturnAll {
+        /// The most hosts that are taken back so, those that failed by themselves not counted. What is
+        /// beyond keeps the release and waits for people.
+        budget: u32,
+    },
 }
+
+/// Most hosts of one booking: an order's evidence holds an enrolment and an outcome of each of those
+/// before it ([`crate::evidence::MAX_ENTRIES`]).
+pub const MAX_HOSTS: usize = 1000;
+
+/// Most waves of one booking: each is proven by all before it, and people watch each.
+pub const MAX_WAVES: usize = 100;
 
 /// Hosts that may go together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +117,16 @@ impl RolloutPlan {
         self.waves.iter().position(|wave| wave.hosts.iter().any(|it| it.host_key == *host_key))
     }
 
+    /// From so many failures on that hosts have signed, the others go back; `None` where a halt pauses.
+    /// Never fewer than two: the word of one host key moves no other host (DESIGN 7). With a single failure
+    /// it takes a change manager, who signs a `rollback`.
+    pub fn returns_after(&self) -> Option<u32> {
+        match self.on_halt {
+            OnHalt::Pause => None,
+            OnHalt::ReturnAll { .. } => Some(self.halt_after.max(2)),
+        }
+    }
+
     /// What is wrong with the plan, if anything.
     pub fn fault(&self) -> Option<String> {
         let mut names = BTreeSet::new();
@@ -110,7 +134,17 @@ impl RolloutPlan {
         if self.waves.is_empty() {
             return Some("the plan has no wave".to_owned());
         }
+        if self.waves.len() > MAX_WAVES || self.hosts().count() > MAX_HOSTS {
+            return Some(format!(
+                "a booking has at most {MAX_WAVES} waves and {MAX_HOSTS} hosts: book the others by \
+                 themselves"
+            ));
+        }
+        let mut waves = BTreeSet::new();
         for wave in &self.waves {
+            if !waves.insert(&wave.name) {
+                return Some(format!("wave {} is in the plan twice", wave.name));
+            }
             if wave.hosts.is_empty() {
                 return Some(format!("wave {} has no host", wave.name));
             }
@@ -122,6 +156,9 @@ impl RolloutPlan {
         }
         if self.at_once == 0 {
             return Some("at_once is 0: no host could ever start".to_owned());
+        }
+        if self.on_halt == (OnHalt::ReturnAll { budget: 0 }) {
+            return Some("a budget of 0 hosts returns none: let the halt pause".to_owned());
         }
         (self.halt_after == 0).then(|| "halt_after is 0: the rollout would never start".to_owned())
     }

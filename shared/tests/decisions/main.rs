@@ -7,6 +7,7 @@ mod admission;
 mod attacks;
 mod evidence;
 mod forward;
+mod plans;
 mod rollout;
 mod witnesses;
 mod world;

@@ -76,7 +76,7 @@ fn a_failure_halts() {
     world.outcome("p1", way, event);
     let heard = fleet(&world, &["p1", "p2", "p3"]);
     let plan = rollout::plan(&world.state, &heard, &way.booking, world.now).unwrap();
-    assert!(plan.halted.unwrap().contains("p1"));
+    assert!(plan.halted.unwrap().because.contains("p1"));
     assert_eq!(plan.hosts[1].standing, Standing::Waiting(WaitingOn::Halted));
 }
 

@@ -45,6 +45,7 @@ pub(crate) fn key(owner: &str) -> SecretKey {
     SecretKey::from_seed(*Digest::of(owner.as_bytes()).as_bytes())
 }
 
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) entries: Vec<Vec<u8>>,
     pub(crate) tree: Tree,

@@ -88,10 +88,12 @@ impl Core {
             let Some(refusal) = refusal else { return };
             return self.refuse(Some(&name), order, about, &refusal, outside);
         }
-        if opened.state().rollback(&order).is_some() {
+        let facts = self.facts(&name, outside);
+        // What this host has committed may only be taken back.
+        if opened.state().rollback(&order).is_some() || facts.installed.committed_by == Some(order)
+        {
             return self.offer_return(&name, order, &opened, about, outside);
         }
-        let facts = self.facts(&name, outside);
         let now = outside.now;
         let question = Question {
             state: opened.state(),
@@ -173,6 +175,11 @@ impl Core {
         };
         let returning = match authorise::authorise_return(&question) {
             Ok(returning) => returning,
+            // An offer of the booking that was on its way when it was committed: no refusal to remember.
+            Err(refusal) if facts.installed.committed_by == Some(order) => {
+                let note = Note::debug("what was committed is not to be taken back");
+                return self.note(note.of(name).about(order).saying(&refusal));
+            }
             Err(refusal) => return self.refuse(Some(name), order, about, &refusal, outside),
         };
         let assignment = match self.return_assignment(name, &returning, now) {

@@ -1,5 +1,6 @@
 //! What this host knows of itself for the rules, and how an order is refused.
 
+use cutover_machine::{Kind, Record, State};
 use cutover_shared::authorise::{HostFacts, InstalledFacts, TakenBack};
 use cutover_shared::digest::Digest;
 use cutover_shared::name::Name;
@@ -13,6 +14,27 @@ use crate::output::Note;
 /// Most characters of a refusal's facts that are kept and signed.
 pub(crate) const MAX_FACTS: usize = 1000;
 
+/// The order whose commit is the last thing that the machine did.
+fn committed_by(record: &Record) -> Option<Digest> {
+    match &record.state {
+        State::Committed(outcome) if outcome.kind == Kind::Forward => Some(outcome.booking),
+        State::Idle
+        | State::Authorised(_)
+        | State::Fetching(_)
+        | State::Assembled(_)
+        | State::Preflight(..)
+        | State::Stopping(..)
+        | State::Activating(..)
+        | State::Starting(..)
+        | State::Checking(_)
+        | State::Baking(_)
+        | State::Committed(_)
+        | State::Returning(..)
+        | State::Returned(_)
+        | State::Stuck(..) => None,
+    }
+}
+
 impl Core {
     /// What this host knows of itself, for the rules.
     pub(crate) fn facts(&self, name: &Name, outside: &Outside<'_>) -> HostFacts {
@@ -20,6 +42,7 @@ impl Core {
             generation: saved.record.generation,
             running: saved.record.committed.map(|slot| slot.package),
             previous: saved.history.first().map(|slot| slot.package),
+            committed_by: committed_by(&saved.record),
             spent: saved.spent.iter().map(|(order, _)| *order).collect(),
             returned: saved
                 .returned

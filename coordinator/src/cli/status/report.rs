@@ -268,7 +268,7 @@ impl BookingReport {
         let (halted, hosts) = plan.map(|plan| (plan.halted, plan.hosts)).unwrap_or_default();
         let hosts: Vec<_> = hosts.iter().map(|it| HostReport::new(fleet, &id, it)).collect();
         let waits = |it: &HostReport| it.standing == "waiting";
-        let acts = |it: &HostReport| it.standing == "turn" || it.standing == "working";
+        let acts = |it: &HostReport| matches!(it.standing, "turn" | "working" | "return-turn");
         let written = says
             .derivation
             .as_ref()
@@ -283,7 +283,7 @@ impl BookingReport {
             written,
             released: booking.released.is_some(),
             cancelled: booking.cancelled.as_ref().map(|it| it.says().reason.clone()),
-            halted,
+            halted: halted.map(|it| it.to_string()),
             over,
             hosts,
         }
@@ -329,16 +329,21 @@ impl HostReport {
             Standing::Turn => ("turn", "the coordinator offers it the order".to_owned()),
             Standing::Working { step } => ("working", step.clone()),
             Standing::Committed => ("committed", String::new()),
+            Standing::ReturnTurn => {
+                ("return-turn", "the coordinator offers it the return".to_owned())
+            }
+            Standing::ReturnWaiting(on) => ("return-waiting", on.to_string()),
             Standing::Returned { reason } => ("returned", reason.clone()),
             Standing::Stuck { reason } => ("stuck", reason.clone()),
             Standing::Silent { since } => ("silent", format!("since {since}")),
             Standing::Waiting(on) => ("waiting", on.to_string()),
         };
         let (waiting_on, code) = match &planned.standing {
-            Standing::Waiting(on) => waiting(on),
+            Standing::Waiting(on) | Standing::ReturnWaiting(on) => waiting(on),
             Standing::Turn
             | Standing::Working { .. }
             | Standing::Committed
+            | Standing::ReturnTurn
             | Standing::Returned { .. }
             | Standing::Stuck { .. }
             | Standing::Silent { .. } => (None, None),
@@ -372,6 +377,8 @@ fn waiting(on: &WaitingOn) -> (Option<&'static str>, Option<String>) {
         WaitingOn::OtherWork { .. } => ("other-work", None),
         WaitingOn::Halted => ("halted", None),
         WaitingOn::HostRefused { code, .. } => ("host-refused", Some(code.clone())),
+        WaitingOn::ReturnBudget { .. } => ("return-budget", None),
+        WaitingOn::ReturnStuck { .. } => ("return-stuck", None),
     };
     (Some(word), code)
 }

@@ -3,6 +3,7 @@
 mod approval;
 mod emergency;
 mod exception;
+mod halting;
 mod moment;
 mod returning;
 
@@ -76,6 +77,20 @@ pub const RETURN: &[Rule] = &[
     },
     Rule { number: 54, about: "it goes one release back", check: returning::return_target },
     Rule { number: 55, about: "it has not run out", check: returning::return_in_time },
+];
+
+/// Everything that must hold for the return that a halted booking orders itself.
+pub const HALTING: &[Rule] = &[
+    Rule { number: 61, about: "the booking takes its hosts back", check: halting::halt_returns },
+    Rule { number: 62, about: "the order is for this host", check: for_this_host },
+    Rule {
+        number: 63,
+        about: "what runs is what the booking brought",
+        check: halting::brought_by_the_booking,
+    },
+    Rule { number: 64, about: "enough hosts failed", check: halting::failures_proven },
+    Rule { number: 65, about: "it goes one release back", check: halting::release_before },
+    Rule { number: 66, about: "it has not run out", check: halting::soon_enough },
 ];
 
 fn refuse<T>(code: Code, facts: impl Into<String>) -> Result<T, Refusal> {

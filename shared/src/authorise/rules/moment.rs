@@ -12,6 +12,7 @@ use crate::key::KeyId;
 use crate::name::Name;
 use crate::policy::Exception;
 use crate::refusal::{Code, Refusal};
+use crate::rollout::last_ends;
 use crate::statement::{Event, Hold, Phase};
 use crate::window::{Position, Window};
 
@@ -144,26 +145,36 @@ pub fn unproven_before(state: &State, order: &Digest, host: &KeyId) -> Vec<Name>
     let plan = &booking.booking.says().plan;
     let wave = plan.wave_of(host).unwrap_or(0);
     let before = plan.waves.iter().take(wave).flat_map(|it| &it.hosts);
+    let ends = last_ends(state, case, booking);
     let proven =
-        |host: &KeyId| committed(booking.outcomes.iter().chain(returns(state, case)), host);
+        |host: &KeyId| ends.get(host).is_some_and(|it| it.says().event == Event::Committed);
     before.filter(|it| !proven(&it.host_key)).map(|it| it.host.clone()).collect()
 }
+
+/// Most hosts that a refusal names.
+const NAMED: usize = 8;
 
 // 23
 pub(super) fn waves_proven(q: &Question<'_>) -> Result<(), Refusal> {
     let (_, booking) = q.booking()?;
     let unproven = unproven_before(q.state, &q.order, &q.host.host_key);
     if !unproven.is_empty() {
-        let names: Vec<_> = unproven.iter().map(Name::as_str).collect();
-        return refuse(Code::WaveNotProven, format!("not committed on {}", names.join(", ")));
+        let mut names: Vec<_> = unproven.iter().take(NAMED).map(Name::to_string).collect();
+        if unproven.len() > NAMED {
+            names.push(format!("{} more", unproven.len() - NAMED));
+        }
+        let names = names.join(", ");
+        return refuse(Code::WaveNotProven, format!("not committed on {names}"));
     }
     let plan = &booking.booking.says().plan;
     let wave = plan.wave_of(&q.host.host_key).unwrap_or(0);
+    let before: BTreeSet<KeyId> =
+        plan.waves.iter().take(wave).flat_map(|it| &it.hosts).map(|it| it.host_key).collect();
     let ended = booking
         .outcomes
         .iter()
         .filter(|it| it.says().event == Event::Committed)
-        .filter(|it| plan.wave_of(&it.says().host_key).is_some_and(|other| other < wave))
+        .filter(|it| before.contains(&it.says().host_key))
         .map(|it| it.says().ended)
         .max();
     match ended {
