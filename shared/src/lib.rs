@@ -25,6 +25,7 @@ pub mod digest;
 pub mod dsse;
 pub mod evidence;
 pub mod fold;
+mod json;
 pub mod key;
 pub mod log;
 pub mod name;

@@ -73,9 +73,9 @@ fn unreadable(error: &StatementError) -> Refusal {
         | StatementError::Says { .. }
         | StatementError::Type(..)
         | StatementError::Subjects
+        | StatementError::Spelling
         | StatementError::Speaker
         | StatementError::Validity => Code::Malformed,
     };
-    let cause = std::error::Error::source(error).map(|it| format!(": {it}"));
-    Refusal::new(code, format!("{error}{}", cause.unwrap_or_default()))
+    Refusal::new(code, error.to_string())
 }

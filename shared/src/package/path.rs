@@ -122,11 +122,31 @@ fn check_component(component: &str) -> Result<(), PathFault> {
     }
 }
 
-/// Control characters, and those that reorder or hide their neighbours: a reviewer must see the name
-/// that the host will use.
+/// Control characters, and those that reorder, join or hide their neighbours or show nothing themselves: a
+/// reviewer must see the name that the host will use (Unicode's `Default_Ignorable_Code_Point`, the
+/// directional marks of UAX 9, the interlinear annotations).
 fn is_unprintable(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
+        || matches!(
+            c,
+            '\u{00AD}'
+                | '\u{034F}'
+                | '\u{061C}'
+                | '\u{115F}'..='\u{1160}'
+                | '\u{17B4}'..='\u{17B5}'
+                | '\u{180B}'..='\u{180F}'
+                | '\u{200B}'..='\u{200F}'
+                | '\u{2028}'..='\u{202E}'
+                | '\u{2060}'..='\u{206F}'
+                | '\u{3164}'
+                | '\u{FE00}'..='\u{FE0F}'
+                | '\u{FEFF}'
+                | '\u{FFA0}'
+                | '\u{FFF0}'..='\u{FFFB}'
+                | '\u{1BCA0}'..='\u{1BCA3}'
+                | '\u{1D173}'..='\u{1D17A}'
+                | '\u{E0000}'..='\u{E0FFF}'
+        )
 }
 
 /// Two paths with the same key cannot both exist on every file system. There and back through upper

@@ -11,7 +11,7 @@
 //!
 //! Its identity is the SHA-256 of the envelope's pre-authentication encoding. The subjects follow from
 //! what is said ([`Says::subjects`]) and are compared with those written: there is one truth, and stock
-//! tools can read it. Unknown fields are errors; a predicate type that this code does not know is
+//! tools can read it. Unknown fields are errors, and so are second spellings ([`StatementError::Spelling`]); a predicate type that this code does not know is
 //! [`StatementError::UnknownPredicate`], which a verifier must treat as a reason not to go forward.
 
 mod decision;
@@ -36,6 +36,7 @@ pub use order::{
 
 use crate::digest::Digest;
 use crate::dsse::Envelope;
+use crate::json;
 use crate::key::{KeyId, SecretKey};
 use crate::policy::PolicyDocument;
 use crate::time::Time;
@@ -312,17 +313,16 @@ struct PredicateJson {
 /// Why bytes are not a statement.
 #[derive(Debug, thiserror::Error)]
 pub enum StatementError {
-    /// Not JSON of the right shape.
-    #[error("read the statement as JSON")]
-    Json(#[source] serde_json::Error),
+    /// Not JSON of the right shape. What and where is part of the text, so it is not the source as well.
+    #[error("read the statement as JSON: {0}")]
+    Json(serde_json::Error),
     /// What is said does not have the shape of its predicate.
-    #[error("read what the {predicate} statement says")]
+    #[error("read what the {predicate} statement says: {fault}")]
     Says {
         /// The predicate.
         predicate: Predicate,
-        /// Where and why.
-        #[source]
-        source: serde_json::Error,
+        /// Where and why; part of the text.
+        fault: serde_json::Error,
     },
     /// Another payload or statement type.
     #[error("accept the type {0:?}: expected {1:?}")]
@@ -333,6 +333,10 @@ pub enum StatementError {
     /// The subjects written are not those that follow from what is said.
     #[error("match the statement's subjects with what it says")]
     Subjects,
+    /// A key twice, a list in the place of an object, a value in another spelling: two readers could read
+    /// two things.
+    #[error("accept a second spelling: each thing is written once, as Cutover writes it")]
+    Spelling,
     /// No speaker is named, or one who did not sign.
     #[error("find the speaker's signature: `by` must name a key that signed (a policy has none)")]
     Speaker,
@@ -356,7 +360,7 @@ impl Statement {
         let body: PredicateJson =
             serde_json::from_str(json.predicate.get()).map_err(StatementError::Json)?;
         let says = Says::from_json(predicate, body.says.get())
-            .map_err(|source| StatementError::Says { predicate, source })?;
+            .map_err(|fault| StatementError::Says { predicate, fault })?;
         if !says.subjects().into_iter().map(subject).eq(json.subject.into_iter().map(pair)) {
             return Err(StatementError::Subjects);
         }
@@ -376,7 +380,11 @@ impl Statement {
         {
             return Err(StatementError::Validity);
         }
-        Ok(Self { header, says })
+        let statement = Self { header, says };
+        if !json::says_the_same(&statement.to_payload(), envelope.payload()) {
+            return Err(StatementError::Spelling);
+        }
+        Ok(statement)
     }
 
     /// The payload bytes of a new statement.
