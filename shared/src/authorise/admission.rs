@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use super::{HostFacts, Question, rules};
+use super::rules::{self, Stage};
+use super::{HostFacts, Question};
 use crate::case::Case;
 use crate::digest::Digest;
 use crate::fold::{Examined, State};
@@ -18,12 +19,6 @@ use crate::time::Time;
 /// How far a signer's clock may be off: statements are signed by people's machines, and some minutes of
 /// error change nothing that they permit.
 pub const SIGNER_CLOCK: Duration = Duration::from_mins(5);
-
-/// Rules that a booking must meet when it is made: what it is for, and that the release was approved.
-const FOR_BOOKING: &[u16] = &[1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 18, 20];
-/// Rules that a window's release must meet: all that a host could meet before its turn.
-const FOR_RELEASE: &[u16] =
-    &[1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21];
 
 /// Examines a statement and says whether it may enter the log at `index` now.
 pub fn admit(state: &State, index: u64, envelope: &[u8], now: Time) -> Result<Examined, Refusal> {
@@ -111,7 +106,7 @@ fn booking(state: &State, examined: &Examined, it: &Booking, now: Time) -> Resul
     if let Some(case) = trial.case(&it.release) {
         fits(case, it)?;
     }
-    for_each_host(&trial, examined.id(), it, FOR_BOOKING, now)
+    for_each_host(&trial, examined.id(), it, Stage::Booking, now)
 }
 
 /// Whether the window can hold a deployment at all.
@@ -151,14 +146,14 @@ fn window_release(
     if it.checkpoint.size > state.next_index() {
         return Err(Refusal::new(Code::CheckpointStale, "it names a longer log than there is"));
     }
-    for_each_host(&trial, it.booking, says, FOR_RELEASE, now)
+    for_each_host(&trial, it.booking, says, Stage::Release, now)
 }
 
 fn for_each_host(
     trial: &State,
     order: Digest,
     booking: &Booking,
-    numbers: &[u16],
+    stage: Stage,
     now: Time,
 ) -> Result<(), Refusal> {
     for planned in booking.plan.hosts() {
@@ -167,7 +162,7 @@ fn for_each_host(
         };
         let host = HostFacts::from_log(record, &booking.application);
         let question = Question { state: trial, host: &host, order, phase: Phase::Start, now };
-        for rule in rules::FORWARD.iter().filter(|rule| numbers.contains(&rule.number)) {
+        for rule in rules::FORWARD.iter().filter(|rule| rule.from <= stage) {
             (rule.check)(&question)?;
         }
     }

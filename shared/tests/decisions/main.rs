@@ -9,5 +9,6 @@ mod evidence;
 mod forward;
 mod plans;
 mod rollout;
+mod rules;
 mod witnesses;
 mod world;

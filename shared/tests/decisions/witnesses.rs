@@ -346,13 +346,14 @@ fn it_clears_only_whose_turn_it_is_as_of_a_fresh_log() {
 
 #[test]
 fn policies_say_who_witnesses_and_how_many_can() {
+    type Change<'a> = &'a dyn Fn(&mut PolicyDocument);
     let faults = |change: &dyn Fn(&mut PolicyDocument)| {
         let mut document = demanding(2);
         change(&mut document);
         document.faults().join("; ")
     };
     assert_eq!(faults(&|_| {}), "");
-    let cases: [(&dyn Fn(&mut PolicyDocument), &str); 6] = [
+    let cases: [(Change<'_>, &str); 6] = [
         (&|it| it.witnesses[1].key = it.witnesses[0].key.clone(), "witnesses[1].key"),
         (&|it| it.witnesses[0].key = it.log.key.clone(), "witnesses[0].key"),
         (&|it| it.witnesses[0].key = it.keys[0].key.clone(), "witnesses[0].key"),

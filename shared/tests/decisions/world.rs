@@ -18,9 +18,9 @@ use cutover_shared::policy::{
 };
 use cutover_shared::refusal::Refusal;
 use cutover_shared::statement::{
-    Assessment, Booking, ChangeType, Clearance, Delivery, Enrolment, Event, HostChange, Judgement,
-    OnHalt, Outcome, Phase, PlannedHost, Release, Review, RolloutPlan, Says, Statement, Verdict,
-    Vote, Wave, WindowRelease,
+    Assessment, Booking, ChangeType, Clearance, Delivery, Emergency, Enrolment, Event, HostChange,
+    IterationApproval, Judgement, OnHalt, Outcome, Phase, PlannedHost, Release, Review,
+    RolloutPlan, Says, Statement, Verdict, Vote, Wave, WindowRelease,
 };
 use cutover_shared::time::Time;
 use cutover_shared::window::Window;
@@ -100,6 +100,8 @@ pub(crate) fn document(version: u64) -> PolicyDocument {
     document
 }
 
+const ENVIRONMENTS: [&str; 2] = ["staging", "production"];
+
 /// The identities of a release that went its whole way.
 #[derive(Clone, Copy)]
 pub(crate) struct Way {
@@ -167,26 +169,42 @@ impl World {
     }
 
     pub(crate) fn approve(&mut self, release: Digest, package: Digest) {
-        let environments = names(&["staging", "production"]);
-        let accepted = Judgement::Accepted { reason: String::new() };
-        let review =
-            Review { release, environments: environments.clone(), verdict: Verdict::Complete };
-        self.say(&["lib"], review).unwrap();
-        let production = names(&["production"]);
-        let assessment = Assessment {
-            release,
-            package,
-            environments: production.clone(),
-            judgement: accepted.clone(),
-        };
-        self.say(&["sec"], assessment).unwrap();
-        for owner in ["bea", "bob"] {
-            let vote =
-                Vote { release, environments: production.clone(), judgement: accepted.clone() };
-            self.say(&[owner], vote).unwrap();
+        self.approve_without(release, package, "");
+    }
+
+    /// Everything that people judge, but for one of them.
+    pub(crate) fn approve_without(&mut self, release: Digest, package: Digest, left_out: &str) {
+        let environments = if left_out == "review" { vec!["staging"] } else { ENVIRONMENTS.into() };
+        let environments = names(&environments);
+        let accepted = || Judgement::Accepted { reason: String::new() };
+        self.say(&["lib"], Review { release, environments, verdict: Verdict::Complete }).unwrap();
+        let environments = || names(&["production"]);
+        if left_out != "assessment" {
+            let judgement = accepted();
+            let environments = environments();
+            self.say(&["sec"], Assessment { release, package, environments, judgement }).unwrap();
         }
-        let location = "shelf 1".to_owned();
-        self.say(&["lib"], Delivery { release, package, location }).unwrap();
+        for owner in ["bea", "bob"] {
+            if owner == "bea" || left_out != "vote" {
+                let vote = Vote { release, environments: environments(), judgement: accepted() };
+                self.say(&[owner], vote).unwrap();
+            }
+        }
+        if left_out != "delivery" {
+            let location = "shelf 1".to_owned();
+            self.say(&["lib"], Delivery { release, package, location }).unwrap();
+        }
+    }
+
+    pub(crate) fn approve_iteration(&mut self, grounds: Digest, release: Digest, number: u32) {
+        let approval = IterationApproval { grounds, release, number };
+        self.say(&["max"], Emergency::Approved(approval)).unwrap();
+    }
+
+    pub(crate) fn retire(&mut self, host: &str) -> Result<Digest, Refusal> {
+        let host_key = key(host).public().id();
+        let reason = "old".to_owned();
+        self.say(&["ops"], HostChange::Retired { host: name(host), host_key, reason })
     }
 
     pub(crate) fn book(

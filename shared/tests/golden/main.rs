@@ -1,4 +1,4 @@
-//! The bytes of every message and statement, as version 1 has them.
+//! The bytes of every message and statement, as version 1 has them, and the numbers of the rules.
 //!
 //! A line that changes means that programs of before and after do not understand each other: that takes a
 //! new ALPN version (messages) or predicate version (statements), not a new golden file. Lines may be
@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "in tests a failure to prepare is a failure")]
 
 mod messages;
+mod rules;
 mod statements;
 
 use std::path::Path;

@@ -23,74 +23,128 @@ pub(super) use exception::{overrides, waivers};
 pub struct Rule {
     /// Its number; stable.
     pub number: u16,
+    /// From when on it is asked.
+    pub from: Stage,
+    /// Whether it looks at the booking itself, so that one that is only assumed says nothing.
+    pub of_booking: bool,
     /// What it looks at.
     pub about: &'static str,
     /// Refuses or not.
-    pub check: fn(&Question<'_>) -> Result<(), Refusal>,
+    pub check: Check,
 }
 
-/// Everything that must hold to go forward, in the order in which refusals are told.
+/// Refuses or not.
+pub type Check = fn(&Question<'_>) -> Result<(), Refusal>;
+
+/// From when on a rule is asked. What is asked early is asked again at every later stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// When a window is booked: what it is for, and that the release was approved.
+    Booking,
+    /// When the window is released: all that a host can meet before its turn.
+    Release,
+    /// When it is a host's turn.
+    Turn,
+}
+
+impl Rule {
+    const fn new(number: u16, from: Stage, about: &'static str, check: Check) -> Self {
+        Self { number, from, of_booking: false, about, check }
+    }
+
+    const fn of_booking(number: u16, from: Stage, about: &'static str, check: Check) -> Self {
+        Self { number, from, of_booking: true, about, check }
+    }
+}
+
+// Numbers of rules that others ask by themselves.
+/// No later submission took its place.
+pub const SUPERSEDED: u16 = 8;
+/// The change type has its ground.
+pub const GROUNDED: u16 = 9;
+/// The iteration is approved.
+pub const ITERATION_APPROVED: u16 = 10;
+/// It was reviewed, after any return.
+pub const REVIEWED: u16 = 13;
+/// Security assessed it.
+pub const ASSESSED: u16 = 14;
+/// The board approved it.
+pub const APPROVED: u16 = 15;
+/// It was delivered.
+pub const DELIVERED: u16 = 16;
+/// The environments before proved it.
+pub const PROVEN: u16 = 21;
+/// A good booking is known.
+pub const BOOKED: u16 = 3;
+
+/// Everything that must hold to go forward, in the order in which refusals are told. That one release, one
+/// package and one environment run through all of it is seen to by the fold (`fold::examine`): what does
+/// not fit is no part of the state. (5 was the number of a rule that said so a second time.)
 pub const FORWARD: &[Rule] = &[
-    Rule { number: 1, about: "the policy is in force", check: policy_in_force },
-    Rule { number: 2, about: "every predicate is understood", check: predicates_known },
-    Rule { number: 3, about: "a good booking is known", check: booked },
-    Rule { number: 4, about: "the order is for this host", check: for_this_host },
-    Rule { number: 5, about: "one package throughout", check: one_package },
-    Rule { number: 6, about: "a rule covers the case", check: rule_exists },
-    Rule { number: 7, about: "it was not denied or given up", check: alive },
-    Rule { number: 8, about: "no later submission took its place", check: not_superseded },
-    Rule { number: 9, about: "the change type has its ground", check: emergency::grounded },
-    Rule { number: 10, about: "the iteration is approved", check: emergency::iteration_approved },
-    Rule { number: 11, about: "iterations come in order", check: emergency::iteration_in_order },
-    Rule { number: 12, about: "duties are separate", check: approval::duties_separate },
-    Rule { number: 13, about: "it was reviewed, after any return", check: approval::reviewed },
-    Rule { number: 14, about: "security assessed it", check: approval::assessed },
-    Rule { number: 15, about: "the board approved it", check: approval::approved },
-    Rule { number: 16, about: "it was delivered", check: approval::delivered },
-    Rule { number: 17, about: "the window was released", check: approval::released },
-    Rule {
-        number: 18,
-        about: "the booking is within the policy",
-        check: approval::window_within_policy,
-    },
-    Rule { number: 19, about: "no hold stands", check: moment::not_held },
-    Rule { number: 20, about: "no freeze covers it", check: moment::not_frozen },
-    Rule {
-        number: 21,
-        about: "the environments before proved it",
-        check: moment::environments_proven,
-    },
-    Rule { number: 22, about: "the window is open, with room", check: moment::window_open },
-    Rule { number: 23, about: "the waves before proved it", check: moment::waves_proven },
-    Rule { number: 24, about: "the order is new here", check: moment::not_spent },
-    Rule { number: 25, about: "nothing on the host inhibits it", check: moment::not_inhibited },
+    Rule::new(1, Stage::Booking, "the policy is in force", policy_in_force),
+    Rule::new(2, Stage::Booking, "every predicate is understood", predicates_known),
+    // Of a booking that is being made its own examination says more.
+    Rule::of_booking(BOOKED, Stage::Turn, "a good booking is known", booked),
+    Rule::new(4, Stage::Booking, "the order is for this host", for_this_host),
+    Rule::new(6, Stage::Booking, "a rule covers the case", rule_exists),
+    Rule::new(7, Stage::Booking, "it was not denied or given up", alive),
+    Rule::new(SUPERSEDED, Stage::Booking, "no later submission took its place", not_superseded),
+    Rule::new(GROUNDED, Stage::Booking, "the change type has its ground", emergency::grounded),
+    Rule::new(
+        ITERATION_APPROVED,
+        Stage::Booking,
+        "the iteration is approved",
+        emergency::iteration_approved,
+    ),
+    Rule::new(11, Stage::Booking, "iterations come in order", emergency::iteration_in_order),
+    Rule::new(12, Stage::Booking, "duties are separate", approval::duties_separate),
+    Rule::new(REVIEWED, Stage::Booking, "it was reviewed, after any return", approval::reviewed),
+    Rule::new(ASSESSED, Stage::Booking, "security assessed it", approval::assessed),
+    Rule::new(APPROVED, Stage::Booking, "the board approved it", approval::approved),
+    Rule::new(DELIVERED, Stage::Release, "it was delivered", approval::delivered),
+    Rule::of_booking(17, Stage::Release, "the window was released", approval::released),
+    Rule::of_booking(
+        18,
+        Stage::Booking,
+        "the booking is within the policy",
+        approval::window_within_policy,
+    ),
+    Rule::new(19, Stage::Release, "no hold stands", moment::not_held),
+    Rule::new(20, Stage::Booking, "no freeze covers it", moment::not_frozen),
+    Rule::new(
+        PROVEN,
+        Stage::Release,
+        "the environments before proved it",
+        moment::environments_proven,
+    ),
+    Rule::of_booking(22, Stage::Turn, "the window is open, with room", moment::window_open),
+    Rule::of_booking(23, Stage::Turn, "the waves before proved it", moment::waves_proven),
+    Rule::of_booking(24, Stage::Turn, "the order is new here", moment::not_spent),
+    Rule::new(25, Stage::Turn, "nothing on the host inhibits it", moment::not_inhibited),
 ];
 
 /// Everything that must hold for an ordered return.
 pub const RETURN: &[Rule] = &[
-    Rule { number: 51, about: "every predicate is understood", check: predicates_known },
-    Rule { number: 52, about: "it names this host", check: returning::return_for_this_host },
-    Rule {
-        number: 53,
-        about: "it is for this generation, once",
-        check: returning::return_generation,
-    },
-    Rule { number: 54, about: "it goes one release back", check: returning::return_target },
-    Rule { number: 55, about: "it has not run out", check: returning::return_in_time },
+    Rule::new(51, Stage::Turn, "every predicate is understood", predicates_known),
+    Rule::new(52, Stage::Turn, "it names this host", returning::return_for_this_host),
+    Rule::new(53, Stage::Turn, "it is for this generation, once", returning::return_generation),
+    Rule::new(54, Stage::Turn, "it goes one release back", returning::return_target),
+    Rule::new(55, Stage::Turn, "it has not run out", returning::return_in_time),
 ];
 
 /// Everything that must hold for the return that a halted booking orders itself.
 pub const HALTING: &[Rule] = &[
-    Rule { number: 61, about: "the booking takes its hosts back", check: halting::halt_returns },
-    Rule { number: 62, about: "the order is for this host", check: for_this_host },
-    Rule {
-        number: 63,
-        about: "what runs is what the booking brought",
-        check: halting::brought_by_the_booking,
-    },
-    Rule { number: 64, about: "enough hosts failed", check: halting::failures_proven },
-    Rule { number: 65, about: "it goes one release back", check: halting::release_before },
-    Rule { number: 66, about: "it has not run out", check: halting::soon_enough },
+    Rule::new(61, Stage::Turn, "the booking takes its hosts back", halting::halt_returns),
+    Rule::new(62, Stage::Turn, "the order is for this host", for_this_host),
+    Rule::new(
+        63,
+        Stage::Turn,
+        "what runs is what the booking brought",
+        halting::brought_by_the_booking,
+    ),
+    Rule::new(64, Stage::Turn, "enough hosts failed", halting::failures_proven),
+    Rule::new(65, Stage::Turn, "it goes one release back", halting::release_before),
+    Rule::new(66, Stage::Turn, "it has not run out", halting::soon_enough),
 ];
 
 fn refuse<T>(code: Code, facts: impl Into<String>) -> Result<T, Refusal> {
@@ -169,31 +223,9 @@ fn for_this_host(q: &Question<'_>) -> Result<(), Refusal> {
     }
 }
 
-// 5
-fn one_package(q: &Question<'_>) -> Result<(), Refusal> {
-    let (case, booking) = q.booking()?;
-    let package = case.release.says().package;
-    let others = [
-        Some(booking.booking.says().package),
-        booking.released.as_ref().map(|it| it.says().package),
-    ];
-    match others.into_iter().flatten().find(|other| *other != package) {
-        None => Ok(()),
-        Some(other) => {
-            refuse(Code::DigestMismatch, format!("package {other} where {package} was approved"))
-        }
-    }
-}
-
 // 6
 fn rule_exists(q: &Question<'_>) -> Result<(), Refusal> {
     let (case, booking) = q.booking()?;
-    if !case.release.says().environments.contains(&booking.booking.says().environment) {
-        return refuse(
-            Code::WrongEnvironment,
-            format!("the release is not for {}", booking.booking.says().environment),
-        );
-    }
     policy_rule(q, case, booking).map(|_| ())
 }
 

@@ -20,6 +20,9 @@ use fates::Fates;
 pub use trial::Trial;
 
 use super::State;
+use crate::authorise::rules::{
+    APPROVED, ASSESSED, DELIVERED, GROUNDED, ITERATION_APPROVED, PROVEN, REVIEWED, SUPERSEDED,
+};
 use crate::case::{BookingCase, Case};
 use crate::digest::Digest;
 use crate::name::Name;
@@ -231,16 +234,6 @@ fn whole(state: &State, case: &Case, environments: &[EnvironmentStanding]) -> (L
     let last = bound_for.min_by_key(|it| it.word).or(environments.first());
     last.map_or((Lifecycle::Submitted, String::new()), tell)
 }
-
-// Rules by number, as this module reads them.
-const SUPERSEDED: u16 = 8;
-const GROUNDED: u16 = 9;
-const ITERATION_APPROVED: u16 = 10;
-const REVIEWED: u16 = 13;
-const ASSESSED: u16 = 14;
-const APPROVED: u16 = 15;
-const DELIVERED: u16 = 16;
-const PROVEN: u16 = 21;
 
 fn environment_standing(
     state: &State,

@@ -82,15 +82,14 @@ impl<'a> Trial<'a> {
     /// Every standing rule that refuses for `host`, in rule order; of an assumed booking only those that
     /// it cannot have brought about itself.
     pub fn explain(&self, host: &HostFacts, now: Time) -> Vec<(u16, Refusal)> {
-        const OF_A_REAL_BOOKING: &[u16] = &[3, 17, 18, 22, 23, 24];
         let question = self.question(host, now);
         let mut found: Vec<(u16, Refusal)> = Vec::new();
         if self.assumed {
             let facts = format!("no window is booked in {}", self.environment);
-            found.push((3, Refusal::new(Code::NotBooked, facts)));
+            found.push((rules::BOOKED, Refusal::new(Code::NotBooked, facts)));
         }
         for rule in rules::FORWARD {
-            if self.assumed && OF_A_REAL_BOOKING.contains(&rule.number) {
+            if self.assumed && rule.of_booking {
                 continue;
             }
             if let Err(refusal) = (rule.check)(&question)
