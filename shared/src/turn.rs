@@ -61,7 +61,9 @@ pub fn standing(
     Some(mine.standing)
 }
 
-/// Whether nothing stands against the order and it is the host's turn, or the host is at it already.
+/// Whether nothing stands against the order and it is the host's turn, or the host is at it already. That
+/// it is, is the host's own word, which anybody with its transport key can say: to start it needs room
+/// beside the others all the same.
 pub fn allow(
     state: &State,
     fleet: &Fleet,
@@ -70,9 +72,12 @@ pub fn allow(
     now: Time,
 ) -> Result<(), Refusal> {
     judge(state, host, order, phase, now)?;
-    let not_cleared = |facts: String| Err(Refusal::new(Code::NotCleared, facts));
     match standing(state, fleet, host, order, now) {
-        Some(Standing::Turn | Standing::Working { .. }) => Ok(()),
+        Some(Standing::Turn) => Ok(()),
+        Some(Standing::Working { .. }) => match phase {
+            Phase::Start => has_room(state, fleet, host, order, now),
+            Phase::Activate => Ok(()),
+        },
         Some(Standing::Waiting(reason)) => not_cleared(format!("it waits for {reason}")),
         Some(Standing::Committed | Standing::ReturnTurn | Standing::ReturnWaiting(_)) => {
             not_cleared("it has committed this order".to_owned())
@@ -85,6 +90,36 @@ pub fn allow(
         }
         None => not_cleared("the order does not name the host".to_owned()),
     }
+}
+
+fn not_cleared<T>(facts: String) -> Result<T, Refusal> {
+    Err(Refusal::new(Code::NotCleared, facts))
+}
+
+/// Whether the hosts beside this one leave it room to start.
+fn has_room(
+    state: &State,
+    fleet: &Fleet,
+    host: &KeyId,
+    order: &Digest,
+    now: Time,
+) -> Result<(), Refusal> {
+    let planned = rollout::plan(state, fleet, order, now).zip(state.booking(order));
+    let Some((plan, (_, booking))) = planned else {
+        return not_cleared("the order is no booking".to_owned());
+    };
+    if plan.halted.is_some() {
+        return not_cleared("the rollout is halted".to_owned());
+    }
+    let others = plan.hosts.iter().filter(|planned| planned.host_key != *host);
+    let busy = others.filter(|planned| {
+        matches!(planned.standing, Standing::Working { .. } | Standing::Silent { .. })
+    });
+    let (busy, at_once) = (busy.count(), booking.booking.says().plan.at_once);
+    if busy < at_once as usize {
+        return Ok(());
+    }
+    not_cleared(format!("it waits for room: {busy} are under way, {at_once} may be"))
 }
 
 /// The clearance, to be signed: good for as long as the policy lets one be.

@@ -6,4 +6,5 @@ pub mod lab;
 pub mod oracle;
 pub mod power;
 pub mod requirement;
+pub mod simulation;
 pub mod world;

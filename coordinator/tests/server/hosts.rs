@@ -294,6 +294,26 @@ async fn of_two_that_ask_at_the_same_time_one_is_cleared() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_looks_at_an_offer_while_another_has_begun_is_not_cleared_beside_it() {
+    let server = Server::start().await;
+    server.enrol(&["p1", "p2"]).await;
+    let (release, package) = server.reviewed("1.0").await;
+    let order = server.booked((release, package), &[&["p1", "p2"]], (1000, 5000)).await;
+    server.clock.set(at(1000));
+    let mut p1 = Host::connect(&server, "p1").await;
+    let mut p2 = Host::connect(&server, "p2").await;
+    p1.at_work(None, "idle").await;
+    p1.settled(&server).await;
+    p1.clear(order, Phase::Start).await.unwrap();
+    p1.at_work(Some(order), "fetching").await;
+    // The offer was made before it was the other's turn, and comes late.
+    p2.at_work(Some(order), "looking").await;
+    p2.settled(&server).await;
+    let refusal = p2.clear(order, Phase::Start).await.unwrap_err();
+    assert_eq!(refusal.code, Code::NotCleared);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_has_not_reported_is_not_cleared_and_another_key_not_at_all() {
     let server = Server::start().await;
     let (order, _) = scene(&server).await;
