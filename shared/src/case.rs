@@ -17,7 +17,14 @@ use crate::statement::{
 use crate::time::Time;
 
 /// Something that was said, with its place in the log and the people who signed it. It can be made in
-/// this crate only, by the code that verified it.
+/// this crate only, by the code that verified it:
+///
+/// ```compile_fail,E0451
+/// # use cutover_shared::{case::Verified, digest::Digest, statement::Header};
+/// fn forge(id: Digest, header: Header) -> Verified<()> {
+///     Verified { id, index: 0, header, signers: Box::default(), says: () }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified<T> {
     pub(crate) id: Digest,

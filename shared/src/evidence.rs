@@ -205,7 +205,11 @@ pub fn select(state: &State, order: &Digest, host: &KeyId, policy_version: u64) 
         for it in &booking.overrides {
             indexes.insert(it.index());
             let named = it.says().freezes.iter().filter_map(|it| state.freeze(&it.freeze));
-            indexes.extend(named.flat_map(|it| it.lifted.into_iter().chain([it.declared.index()])));
+            indexes.extend(
+                named.flat_map(|it| {
+                    it.lifted.iter().map(Verified::index).chain([it.declared.index()])
+                }),
+            );
         }
         let window = says.window;
         indexes.extend(

@@ -11,6 +11,7 @@
 mod document;
 mod exception;
 mod faults;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub use document::{
     PolicyDocument, Proof, Role, Rule, Scope, WitnessKey,
 };
 pub use exception::{Exception, Waivable};
+pub use upkeep::ANNOUNCED_DAYS;
 
 use crate::digest::Digest;
 use crate::dsse::Envelope;
@@ -120,13 +122,18 @@ impl TrustPolicy {
 
     /// The people of the keys that signed a statement validly, if it stands at `index` of the log.
     pub fn signers(&self, valid: &BTreeSet<KeyId>, index: u64) -> Box<[Signer]> {
-        let counts = |entry: &&KeyEntry| match entry.status {
+        let counting = valid.iter().filter(|key| self.counts(key, index));
+        let entries = counting.filter_map(|key| self.entry(key));
+        entries.map(|it| Signer { key: it.key.id(), owner: it.owner.clone() }).collect()
+    }
+
+    /// Whether what a key signed counts when it stands at `index` of the log.
+    pub(crate) fn counts(&self, key: &KeyId, index: u64) -> bool {
+        self.entry(key).is_some_and(|entry| match entry.status {
             KeyStatus::Active => true,
             KeyStatus::Rotated { logged_below } => index < logged_below,
             KeyStatus::Compromised => false,
-        };
-        let entries = valid.iter().filter_map(|key| self.entry(key)).filter(counts);
-        entries.map(|it| Signer { key: it.key.id(), owner: it.owner.clone() }).collect()
+        })
     }
 
     /// The owners among `signers` who hold `role` for the application and the environments.

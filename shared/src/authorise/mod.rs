@@ -136,14 +136,28 @@ pub struct Candidate {
     iteration: Option<(Digest, u32)>,
 }
 
-/// An order that the host may carry out now. Only [`authorise`] makes one.
+/// An order that the host may carry out now. Only [`authorise`] makes one:
+///
+/// ```compile_fail,E0451
+/// # use cutover_shared::authorise::{Candidate, Cleared, Order};
+/// fn forge(candidate: Candidate, cleared: Cleared) -> Order {
+///     Order { candidate, cleared }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     candidate: Candidate,
     cleared: Cleared,
 }
 
-/// An ordered return that the host may carry out now. Only [`authorise_return`] makes one.
+/// An ordered return that the host may carry out now. Only [`authorise_return`] makes one:
+///
+/// ```compile_fail,E0451
+/// # use cutover_shared::{authorise::ReturnOrder, digest::Digest, name::Name, time::Time};
+/// fn forge(order: Digest, application: Name, not_after: Time) -> ReturnOrder {
+///     ReturnOrder { order, application, from: order, to: order, not_after }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReturnOrder {
     order: Digest,

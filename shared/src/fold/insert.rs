@@ -47,7 +47,9 @@ impl State {
             let epoch = document.epoch.as_ref().map(|it| (document.version, it.last_good.clone()));
             self.epochs.extend(epoch);
             self.note_unknown_predicates(&policy);
-            self.policy = Some(policy);
+            if let Some(before) = self.policy.replace(policy) {
+                self.revise(&before);
+            }
             return;
         }
         let (frame, says) = statement.split();
@@ -173,19 +175,21 @@ impl State {
     }
 
     fn add_freeze(&mut self, freeze: Verified<Freeze>) {
-        match &freeze.says {
+        let (frame, says) = freeze.split();
+        match says {
             Freeze::Lifted { freeze: lifted, .. } => {
-                if let Some(record) = self.freezes.get_mut(lifted) {
-                    record.lifted.get_or_insert(freeze.index);
+                if let Some(record) = self.freezes.get_mut(&lifted) {
+                    record.lifted.get_or_insert(frame);
                     if let Freeze::Declared { end, .. } = &record.declared.says {
-                        Arc::make_mut(&mut self.standing_freezes).remove(&(*end, *lifted));
+                        Arc::make_mut(&mut self.standing_freezes).remove(&(*end, lifted));
                     }
                 }
             }
             Freeze::Declared { end, .. } => {
-                Arc::make_mut(&mut self.standing_freezes).insert((*end, freeze.id));
-                let record = FreezeRecord { declared: freeze, lifted: None };
-                self.freezes.insert(record.declared.id, record);
+                let id = frame.id;
+                Arc::make_mut(&mut self.standing_freezes).insert((end, id));
+                let record = FreezeRecord { declared: frame.carry(says), lifted: None };
+                self.freezes.insert(id, record);
             }
         }
     }

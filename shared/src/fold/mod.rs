@@ -10,6 +10,7 @@
 
 mod examine;
 mod insert;
+mod revise;
 mod signed;
 pub mod standing;
 mod table;
@@ -87,8 +88,8 @@ pub struct RollbackCase {
 pub struct FreezeRecord {
     /// The declaration.
     pub declared: Verified<Freeze>,
-    /// Where in the log it was lifted.
-    pub lifted: Option<u64>,
+    /// What lifted it.
+    pub lifted: Option<Verified<()>>,
 }
 
 /// A pre-approval of standard changes.

@@ -41,6 +41,11 @@ impl<K: Ord + Clone, V: Clone> Table<K, V> {
         self.0.values().map(|value| &**value)
     }
 
+    /// Keeps the rows that `keep` says yes to, changed as it will. It touches every row.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&mut V) -> bool) {
+        Arc::make_mut(&mut self.0).retain(|_, value| keep(Arc::make_mut(value)));
+    }
+
     /// A table with these of the rows, shared with this one.
     pub(super) fn only<'a>(&self, keys: impl IntoIterator<Item = &'a K>) -> Self
     where

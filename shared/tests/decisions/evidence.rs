@@ -1,8 +1,9 @@
 //! Evidence: what is not in the log, or in another log, opens nothing.
 
 use cutover_shared::digest::Digest;
-use cutover_shared::evidence::{self, Evidence};
+use cutover_shared::evidence::{self, Evidence, Trust};
 use cutover_shared::log::{TreeHead, checkpoint};
+use cutover_shared::policy::{LogEpoch, PolicyDocument};
 use cutover_shared::refusal::Code;
 use cutover_shared::statement::Statement;
 
@@ -87,4 +88,55 @@ fn the_policy_chain_is_followed_and_never_back() {
         let evidence = world.evidence_of(way.booking, indexes, 0);
         assert_eq!(refused(&world, way, &evidence), expected);
     }
+}
+
+/// A log of which the entries from `size` on were lost, and the policy that says so.
+fn after_a_loss(world: &World, size: u64, document: PolicyDocument) -> World {
+    let mut saved = World::replay(world, size);
+    saved.now = world.now;
+    let bytes = Statement::new(saved.now, document).signed_by([&key("root")]).to_bytes();
+    let _ = saved.append_bytes(bytes);
+    saved
+}
+
+#[test]
+fn after_a_log_epoch_hosts_accept_exactly_what_was_saved() {
+    let (world, way, _) = prepared();
+    // A host has seen everything; then the last two entries are lost.
+    let mut trust = world.trust();
+    trust.head = world.tree.head();
+    let size = world.tree.size() - 2;
+    let epoch = |last_good: TreeHead| {
+        let mut document = document(2);
+        document.epoch = Some(LogEpoch { last_good, reason: "the disk".to_owned() });
+        document
+    };
+    let good = world.tree.head_at(size).unwrap();
+    let saved = after_a_loss(&world, size, epoch(good.clone()));
+    let open = |world: &World, trust: &Trust, known: u64| {
+        let evidence = world.evidence(way.booking, "p1", known);
+        evidence::open(&evidence, &way.booking, trust).map_err(|refusal| refusal.code)
+    };
+    let known = evidence::seen_of(&saved.state, trust.head.size, 1);
+    assert_eq!(known, size, "the proof begins at what was saved");
+    let advanced = open(&saved, &trust, known).unwrap().advance(&trust);
+    assert_eq!(advanced.head, saved.tree.head());
+    assert_eq!(advanced.policy.document().version, 2);
+    // From then on the new log is the log: the lost one is stale or inconsistent.
+    assert_eq!(open(&world, &advanced, size).unwrap_err(), Code::CheckpointInconsistent);
+    assert_eq!(evidence::seen_of(&saved.state, advanced.head.size, 2), advanced.head.size);
+    // A host that had seen less simply goes on.
+    let mut behind = world.trust();
+    behind.head = world.tree.head_at(3).unwrap();
+    assert!(open(&saved, &behind, evidence::seen_of(&saved.state, 3, 1)).is_ok());
+    // Without a policy that says so a shortened log is what it always was.
+    let silent = after_a_loss(&world, size, document(2));
+    assert_eq!(open(&silent, &trust, size).unwrap_err(), Code::CheckpointStale);
+    // Another root than the one named, and a policy that comes elsewhere than after what was saved.
+    let root = Digest::of(b"another");
+    let other = after_a_loss(&world, size, epoch(TreeHead { size, root }));
+    assert_eq!(open(&other, &trust, size).unwrap_err(), Code::CheckpointInconsistent);
+    let early = after_a_loss(&world, size - 1, epoch(good));
+    assert_eq!(early.state.policy().unwrap().document().version, 1, "it is not there yet");
+    assert_eq!(open(&early, &trust, size - 1).unwrap_err(), Code::CheckpointStale);
 }

@@ -403,23 +403,6 @@ fn iterations_act_one_by_one_each_with_its_own_signature() {
 }
 
 #[test]
-fn standard_changes_have_no_ground_yet_and_are_refused() {
-    let mut document = document(1);
-    let mut rule = document.rules[0].clone();
-    rule.change = ChangeType::Standard;
-    document.rules.push(rule);
-    let mut world = World::with_policy(document);
-    let package = Digest::of(b"standard");
-    let mut says = release("1.0", package);
-    says.change = ChangeType::Standard;
-    let release = world.say(&["sue"], says).unwrap();
-    let booking = world.book((release, package), "staging", &[&["s1"]]);
-    world.release_window(Way { release, package, booking });
-    world.now = at(1000);
-    assert_eq!(code(world.ask("s1", booking)), Code::GroundMissing);
-}
-
-#[test]
 fn rollbacks_go_one_back_at_one_generation_once() {
     let mut world = World::new();
     let way = world.whole_way("1.1");

@@ -6,7 +6,9 @@
 mod admission;
 mod attacks;
 mod evidence;
+mod exceptions;
 mod forward;
+mod keys;
 mod plans;
 mod rollout;
 mod rules;
