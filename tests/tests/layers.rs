@@ -11,10 +11,11 @@ fn has(program: &str, name: &str) -> bool {
 
 #[test]
 fn the_trusted_half_has_no_network_protocol_in_it() {
-    for name in ["quinn_proto", "rustls", "ureq"] {
+    // A name of four letters would be found in the random names that the compiler gives to its parts.
+    for name in ["quinn_proto", "rustls", "ureq_proto"] {
         assert!(!has("cutover-applier", name), "{name} is linked into the applier");
     }
     // The control: the search finds what is there.
     assert!(has("cutover-agent", "quinn_proto") && has("cutover-agent", "rustls"));
-    assert!(has("cutover-probe", "ureq"));
+    assert!(has("cutover-probe", "ureq_proto"));
 }
