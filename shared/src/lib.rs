@@ -16,9 +16,11 @@
 //!   whether this host may act on it now; [`evidence`]: the part of the log that shows it.
 //! - [`fold`], [`rollout`], [`window`]: the state of everything, whose turn it is, and when.
 //! - [`turn`], [`witness`]: who gets a clearance, by the coordinator's word and by witnesses'.
+//! - [`calendar`]: civil times, windows that come again, and which slot a release could have.
 //! - [`protocol`]: the messages between coordinator, people and hosts, and between the agent's halves.
 
 pub mod authorise;
+pub mod calendar;
 pub mod case;
 pub mod codec;
 pub mod digest;

@@ -131,6 +131,14 @@ codes! {
     PolicyNotYet = "policy-not-yet", "install it when its `not_before` has come";
     /// The policy lets nobody make this exception, or pass this freeze.
     NotWaivable = "not-waivable", "meet the rule, or let the root holders list the exception";
+    /// The environment's calendar does not offer that time.
+    OutsideCalendar = "outside-calendar", "book one of the offered windows: `cutover suggest`";
+    /// The environment's calendar asks for more notice.
+    NoticeTooShort = "notice-too-short", "book a later window: `cutover suggest`";
+    /// As many windows start that day as the environment's calendar allows.
+    CapacityReached = "capacity-reached", "book another day: `cutover suggest`";
+    /// Another release has these hosts, or this application there, at that time.
+    WindowTaken = "window-taken", "book another time: `cutover suggest`, or cancel the other booking";
 }
 
 impl Code {

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Time;
 
-/// `[start, end)`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// `[start, end)`; in order of start, then end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
     /// Open from this instant on.

@@ -4,23 +4,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clap::Args;
+use cutover_shared::calendar::zone::Zone;
 use cutover_shared::case::Case;
 use cutover_shared::fold::State;
 use cutover_shared::name::Name;
-use cutover_shared::statement::{Booking, OnHalt, PlannedHost, RolloutPlan, Statement, Wave};
+use cutover_shared::statement::{
+    Booking, Derivation, OnHalt, PlannedHost, RolloutPlan, Statement, Wave,
+};
 use cutover_shared::time::{Time, span};
+use cutover_shared::window::Window;
 
 use super::context::Context;
 use super::exit::Failure;
-use super::names;
-use super::when::{SpanArgs, Zone};
+use super::when::SpanArgs;
+use super::{names, suggest};
 
 /// Book a window for a release in an environment, as a change manager
 ///
 /// Without --wave the first host by name is the canary, and the others are the second wave.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Examples:\n  cutover book R-7 --environment staging --start now --for 30m\n  cutover book R-7 --environment production --start 2026-03-07T22:00 --until 02:00 --zone America/New_York --wave canary=web-1 --wave rest=web-2,web-3 --at-once 2 --healthy-for 10m"
+    mut_arg("start", |start| start.required(false).required_unless_present("suggest")),
+    mut_arg("length", |length| length.required_unless_present_any(["until", "suggest"])),
+    after_help = "Examples:\n  cutover book R-7 --environment staging --start now --for 30m\n  cutover book R-7 --environment production --suggest\n  cutover book R-7 --environment production --start 2026-03-07T22:00 --until 02:00 --zone America/New_York --wave canary=web-1 --wave rest=web-2,web-3 --at-once 2 --healthy-for 10m"
 )]
 pub struct BookArgs {
     /// The release: R-7, or the beginning of its statement's digest
@@ -32,6 +38,9 @@ pub struct BookArgs {
     /// When.
     #[command(flatten)]
     pub span: SpanArgs,
+    /// Take the best window that `cutover suggest` finds, of the length --for, in the place of --start
+    #[arg(long, conflicts_with_all = ["start", "until", "zone"])]
+    pub suggest: bool,
     /// A wave and its hosts; once for each wave, in order, the first is the canary
     #[arg(long = "wave", value_name = "NAME=HOST,HOST…", value_parser = wave)]
     pub waves: Vec<WaveArg>,
@@ -97,7 +106,11 @@ fn booking(
     if let Some(fault) = plan.fault() {
         return Err(Failure::usage(fault));
     }
-    let window = args.span.permission(zone, now)?;
+    let (window, derivation) = if args.suggest {
+        suggested(args, case, &plan, state, now)?
+    } else {
+        (args.span.permission(zone, now)?, args.span.derivation(zone))
+    };
     let needed = release.apply_budget + release.rollback_reserve;
     if window.length() < needed {
         return Err(Failure::usage(format!(
@@ -113,9 +126,60 @@ fn booking(
         application: release.application.clone(),
         environment: args.environment.clone(),
         window,
-        derivation: args.span.derivation(zone),
+        derivation,
         plan,
     })
+}
+
+/// The best window for a plan, and the words for it on the wall of the environment's calendar.
+fn suggested(
+    args: &BookArgs,
+    case: &Case,
+    plan: &RolloutPlan,
+    state: &State,
+    now: Time,
+) -> Result<(Window, Option<Derivation>), Failure> {
+    let request = suggest::request(case, &args.environment, plan, args.span.length);
+    let found = suggest::search(state, &request, now)?;
+    match (found.slots.first(), found.blocked_by) {
+        (Some(slot), _) => {
+            let zone = suggest::calendar_zone(state, &args.environment);
+            let derivation = zone.and_then(|zone| suggest::derivation(slot.window, &zone));
+            Ok((slot.window, derivation))
+        }
+        (None, Some((refusal, _))) => Err(refusal.into()),
+        (None, None) => Err(Failure::not_found("a window: `cutover suggest` says why")),
+    }
+}
+
+/// The plan of a booking that names no wave: the first host by name, then the others, one after the other.
+pub(super) fn default_plan(
+    case: &Case,
+    state: &State,
+    environment: &Name,
+) -> Result<RolloutPlan, Failure> {
+    Ok(RolloutPlan {
+        waves: default_waves(case, state, environment)?,
+        at_once: 1,
+        healthy_for: Duration::ZERO,
+        halt_after: 1,
+        on_halt: OnHalt::Pause,
+    })
+}
+
+fn default_waves(case: &Case, state: &State, environment: &Name) -> Result<Vec<Wave>, Failure> {
+    let application = &case.release.says().application;
+    let mut hosts = hosts_of(state, environment, application).into_values();
+    let Some(first) = hosts.next() else {
+        return Err(Failure::not_found(format!(
+            "a host of {environment} that is enrolled for {application}"
+        )));
+    };
+    let wave =
+        |name: &str, hosts| Wave { name: name.parse().expect("canary and rest are names"), hosts };
+    let mut waves = vec![wave("canary", vec![first]), wave("rest", hosts.collect())];
+    waves.retain(|wave| !wave.hosts.is_empty());
+    Ok(waves)
 }
 
 /// The hosts of an environment that are enrolled for an application, by name.
@@ -135,24 +199,11 @@ fn hosts_of(state: &State, environment: &Name, application: &Name) -> BTreeMap<N
 }
 
 fn waves(args: &BookArgs, case: &Case, state: &State) -> Result<Vec<Wave>, Failure> {
+    if args.waves.is_empty() {
+        return default_waves(case, state, &args.environment);
+    }
     let application = &case.release.says().application;
     let hosts = hosts_of(state, &args.environment, application);
-    if args.waves.is_empty() {
-        let mut hosts = hosts.into_values();
-        let Some(first) = hosts.next() else {
-            return Err(Failure::not_found(format!(
-                "a host of {} that is enrolled for {application}",
-                args.environment
-            )));
-        };
-        let wave = |name: &str, hosts| Wave {
-            name: name.parse().expect("canary and rest are names"),
-            hosts,
-        };
-        let mut waves = vec![wave("canary", vec![first]), wave("rest", hosts.collect())];
-        waves.retain(|wave| !wave.hosts.is_empty());
-        return Ok(waves);
-    }
     let planned = |name: &Name| {
         hosts.get(name).cloned().ok_or_else(|| {
             Failure::not_found(format!(
@@ -224,6 +275,27 @@ mod tests {
         assert_eq!(wave_names(&booking), told(&[("one", &["web-3"]), ("two", &["web-1"])]));
         assert_eq!(left_out(&scene.state, &booking), names(["web-2"]));
         assert_eq!((booking.plan.at_once, booking.plan.halt_after), (2, 3));
+    }
+
+    #[test]
+    fn a_suggested_window_is_the_best_one() {
+        let mut scene = Scene::new();
+        let other = scene.submit("1.0");
+        scene.submit("1.1");
+        // Staging has 1.0 from 10:10 to 11:10.
+        scene.book(other, "staging", &[&["stage-1"]]);
+        let line = "R-2 --environment staging --suggest --for 30m";
+        let booking = made(&scene, line).unwrap();
+        assert_eq!(booking.window.start, time("2026-03-02T11:10:00Z"));
+        assert_eq!(booking.window.length(), minutes(30));
+        let booking = made(&scene, "R-2 --environment staging --suggest").unwrap();
+        assert_eq!(booking.window.length(), minutes(12), "two hosts and the way back");
+        let refused = made(&scene, &line.replace("30m", "9h")).unwrap_err();
+        assert_eq!(refused.code(), 3, "{}", refused.text());
+        for wrong in ["--start now", "--until 10:00", "--zone UTC"] {
+            assert!(parse::<BookArgs>(&format!("{line} {wrong}")).is_err(), "{wrong}");
+        }
+        assert!(parse::<BookArgs>("R-2 --environment staging --for 1h").is_err(), "no start");
     }
 
     #[test]

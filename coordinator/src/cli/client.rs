@@ -149,6 +149,28 @@ impl Client {
         Ok(Some(appended))
     }
 
+    /// The same for several statements that belong together: they are asked for once, under `shown`.
+    pub async fn sign_and_append_each(
+        &mut self,
+        context: &Context,
+        statements: &[Statement],
+        shown: &str,
+    ) -> Result<(), Failure> {
+        let Some(envelopes) = context.sign_each(statements, shown)? else { return Ok(()) };
+        let mut all = Vec::new();
+        for envelope in &envelopes {
+            if let Some(state) = self.synced.as_ref().map(|synced| &synced.state) {
+                admission::admit(state, state.next_index(), &envelope.to_bytes(), context.now())?;
+            }
+        }
+        for envelope in &envelopes {
+            let Appended { id, index } = self.append(envelope).await?;
+            context.sink().note(format!("logged    entry {index}: {}", id.short()));
+            all.push(serde_json::json!({ "id": id.to_string(), "index": index }));
+        }
+        context.sink().json(&all)
+    }
+
     /// What the coordinator knows of the hosts now. Unsigned: for people.
     pub async fn fleet(&self) -> Result<Fleet, Failure> {
         let doing = "ask for the hosts";

@@ -113,6 +113,24 @@ impl Context {
         Ok(key.filter(|_| confirmed).map(|key| statement.signed_by([key])))
     }
 
+    /// The same for several statements, which `shown` tells; `None` for a dry run.
+    pub fn sign_each(
+        &self,
+        statements: &[Statement],
+        shown: &str,
+    ) -> Result<Option<Vec<Envelope>>, Failure> {
+        if self.dry_run {
+            let payloads: Result<Vec<_>, Failure> = statements.iter().map(payload).collect();
+            let value = serde_json::json!({ "dry-run": true, "statements": payloads? });
+            let text = |_: &_| format!("{shown}\nThis is a dry run: nothing was signed.");
+            self.sink.result(&value, text)?;
+            return Ok(None);
+        }
+        let key = self.secret_key()?;
+        self.consent(|| shown.to_owned(), "Sign all of these?")?;
+        Ok(Some(statements.iter().map(|statement| statement.signed_by([key])).collect()))
+    }
+
     /// Connects to the coordinator that the pinned policy names, as the holder of the person's key.
     pub async fn connect(&self) -> Result<Client, Failure> {
         Client::connect(self).await

@@ -7,6 +7,7 @@
 pub mod assess;
 pub mod book;
 mod cache;
+pub mod calendar;
 pub mod cancel;
 pub mod client;
 pub mod completions;
@@ -33,6 +34,7 @@ pub mod serve;
 pub mod settings;
 pub mod status;
 pub mod submit;
+pub mod suggest;
 pub mod sync;
 pub mod vote;
 mod wait;
@@ -93,6 +95,9 @@ enum Command {
     Vote(vote::VoteArgs),
     Deliver(deliver::DeliverArgs),
     Book(book::BookArgs),
+    Suggest(suggest::SuggestArgs),
+    #[command(subcommand)]
+    Calendar(calendar::CalendarCommand),
     #[command(subcommand)]
     Window(window::WindowCommand),
     Hold(hold::HoldArgs),
@@ -158,6 +163,8 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Vote(args) => vote::run(context, args).await,
         Command::Deliver(args) => deliver::run(context, args).await,
         Command::Book(args) => book::run(context, args).await,
+        Command::Suggest(args) => suggest::run(context, args).await,
+        Command::Calendar(command) => calendar::run(context, command).await,
         Command::Window(command) => window::run(context, command).await,
         Command::Hold(args) => hold::run(context, args).await,
         Command::Resume(args) => resume::run(context, args).await,

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
+use cutover_shared::calendar::span::{When, WhenError};
+use cutover_shared::calendar::zone::Zone;
 use cutover_shared::digest::Digest;
 use cutover_shared::fold::State;
 use cutover_shared::name::Name;
@@ -18,7 +20,7 @@ use cutover_shared::time::Time;
 use super::context::Context;
 use super::exit::Failure;
 use super::names;
-use super::when::{When, Zone, permitted_start};
+
 use crate::package::file::{FileError, PackageFile};
 use crate::package::findings;
 
@@ -53,9 +55,9 @@ struct Packed<'a> {
 /// Carries the command out.
 pub async fn run(context: &Context, args: &SubmitArgs) -> Result<(), Failure> {
     let (file, manifest) = open(context, args)?;
-    let zone = Zone::find(&manifest.schedule.zone)?;
+    let zone = Zone::find(&manifest.schedule.zone).map_err(WhenError::from)?;
     let start = When::civil(manifest.schedule.start);
-    let start = permitted_start(&start, Some(&zone), context.now())?;
+    let start = start.permitted_start(Some(&zone), context.now())?;
     let packed = Packed { package: file.index().digest(), manifest: &manifest, start };
 
     let mut client = context.connect().await?;

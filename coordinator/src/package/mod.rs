@@ -20,6 +20,7 @@ pub mod upload;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use cutover_shared::calendar::zone::Zone;
 use cutover_shared::package::check::check;
 use cutover_shared::package::finding::{Finding, Rule};
 use cutover_shared::package::listing::Listing;
@@ -39,16 +40,14 @@ impl Progress for () {
     fn advance(&mut self, _: u64) {}
 }
 
-/// Everything that is wrong with a package: the check that needs nothing but the package, and whether
-/// this machine's zone database knows the zone that is asked for.
+/// Everything that is wrong with a package: the check that needs nothing but the package, and whether the
+/// zone that is asked for is known.
 pub fn findings(listing: &Listing) -> Vec<Finding> {
     let mut findings = check(listing);
-    let database = jiff::tz::db();
     if let Ok(manifest) = listing.manifest()
-        && !database.is_definitively_empty()
-        && database.get(&manifest.schedule.zone).is_err()
+        && let Err(unknown) = Zone::find(&manifest.schedule.zone)
     {
-        let problem = format!("no zone {:?} is known", manifest.schedule.zone);
+        let problem = format!("no zone {:?} is known", unknown.0);
         let remedy = "write an IANA name, as America/New_York";
         findings.push(Finding {
             field: Some("schedule.zone".to_owned()),

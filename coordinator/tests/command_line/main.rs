@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
+mod calendars;
 mod help;
 mod keys;
 mod log;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::rules::{self, Stage};
 use super::{HostFacts, Question};
+use crate::calendar::agenda;
 use crate::case::Case;
 use crate::digest::Digest;
 use crate::fold::{Examined, State};
@@ -62,6 +63,7 @@ pub fn admit(state: &State, index: u64, envelope: &[u8], now: Time) -> Result<Ex
         | Says::Standard(_)
         | Says::Override(_)
         | Says::Waiver(_)
+        | Says::Calendar(_)
         | Says::Delivery(_)
         | Says::Hold(_)
         | Says::Resume(_)
@@ -106,7 +108,11 @@ fn booking(state: &State, examined: &Examined, it: &Booking, now: Time) -> Resul
     if let Some(case) = trial.case(&it.release) {
         fits(case, it)?;
     }
-    for_each_host(&trial, examined.id(), it, Stage::Booking, now)
+    for_each_host(&trial, examined.id(), it, Stage::Booking, now)?;
+    match state.case(&it.release) {
+        Some(case) => agenda::admit(state, case, it, now),
+        None => Ok(()),
+    }
 }
 
 /// Whether the window can hold a deployment at all.

@@ -13,8 +13,8 @@ use crate::name::Name;
 use crate::policy::{Role, Signer, TrustPolicy};
 use crate::refusal::{Code, Refusal};
 use crate::statement::{
-    Booking, Cancel, Emergency, Enrolment, Event, Freeze, Grant, HostChange, IterationApproval,
-    Outcome, Release, Resume, Rollback, Says, Statement, WindowRelease,
+    Booking, Calendar, Cancel, Emergency, Enrolment, Event, Freeze, Grant, HostChange,
+    IterationApproval, Outcome, Release, Resume, Rollback, Says, Statement, WindowRelease,
 };
 
 /// A statement that passed its examination against one state.
@@ -161,6 +161,7 @@ impl Exam<'_> {
             Says::Standard(it) => self.standard(it)?,
             Says::Override(it) => self.freeze_override(it)?,
             Says::Waiver(it) => self.waiver(it)?,
+            Says::Calendar(it) => self.calendar(it)?,
             Says::Delivery(it) => {
                 self.same_package(&it.release, &it.package)?;
                 self.about(&it.release, &BTreeSet::new(), &[Role::Librarian, Role::ChangeManager])?;
@@ -328,6 +329,22 @@ impl Exam<'_> {
             return refuse(Code::Malformed, "a grant needs not_after and a count of 1 or more");
         }
         self.role(Role::Operator, None, [&it.environment])
+    }
+
+    fn calendar(&self, it: &Calendar) -> Result<(), Refusal> {
+        if let Some(fault) = it.terms.fault() {
+            return refuse(Code::Malformed, fault);
+        }
+        self.role(Role::ChangeManager, None, [&it.environment])?;
+        let current = self.state.calendar(&it.environment).map(|it| it.declared.id());
+        if it.replaces == current {
+            return Ok(());
+        }
+        let current = current.map_or("no calendar yet".to_owned(), |it| it.short());
+        refuse(
+            Code::Superseded,
+            format!("{} has {current}: read it and write again", it.environment),
+        )
     }
 
     fn release(&self, it: &Release) -> Result<(), Refusal> {

@@ -7,15 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{
-    Examined, FreezeRecord, GrantRecord, HostRecord, Installed, RollbackCase, StandardRecord, State,
+    CalendarRecord, Examined, FreezeRecord, GrantRecord, HostRecord, Installed, RollbackCase,
+    StandardRecord, State,
 };
 use crate::case::{BookingCase, Case, Reported, Verified};
 use crate::digest::Digest;
 use crate::name::Name;
 use crate::policy::TrustPolicy;
 use crate::statement::{
-    Assessment, Booking, Cancel, Emergency, Enrolment, Event, Freeze, Hold, HostChange, Outcome,
-    Predicate, Release, Resume, Rollback, Says, Standard,
+    Assessment, Booking, Calendar, Cancel, Emergency, Enrolment, Event, Freeze, Hold, HostChange,
+    Outcome, Predicate, Release, Resume, Rollback, Says, Standard,
 };
 
 /// Adds to a list that seldom grows, with a quarter of room to spare where a plain list doubles.
@@ -76,6 +77,7 @@ impl State {
             }
             Says::Standard(it) => self.add_standard(frame, it),
             Says::Freeze(it) => self.add_freeze(frame.carry(it)),
+            Says::Calendar(it) => self.add_calendar(frame.carry(*it)),
             Says::Rollback(it) => self.add_rollback(frame.carry(*it)),
             Says::Outcome(it) => self.add_outcome(frame, *it),
             Says::Release(it) => self.add_release(frame.carry(*it)),
@@ -172,6 +174,12 @@ impl State {
                 }
             }
         }
+    }
+
+    fn add_calendar(&mut self, declared: Verified<Calendar>) {
+        let environment = declared.says.environment.clone();
+        let revision = 1 + self.calendar(&environment).map_or(0, |it| it.revision);
+        self.calendars.insert(environment, CalendarRecord { declared, revision });
     }
 
     fn add_freeze(&mut self, freeze: Verified<Freeze>) {

@@ -30,7 +30,7 @@ use crate::log::TreeHead;
 use crate::name::Name;
 use crate::policy::TrustPolicy;
 use crate::refusal::Refusal;
-use crate::statement::{Emergency, Enrolment, Freeze, Grant, Rollback, Template};
+use crate::statement::{Calendar, Emergency, Enrolment, Freeze, Grant, Rollback, Template};
 use crate::time::Time;
 use crate::window::Window;
 
@@ -101,6 +101,15 @@ pub struct StandardRecord {
     pub withdrawn: Option<u64>,
 }
 
+/// The calendar in force in an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CalendarRecord {
+    /// It.
+    pub declared: Verified<Calendar>,
+    /// The how-manieth of its environment, from 1.
+    pub revision: u64,
+}
+
 /// The state of everything, as of a position in the log. A copy shares everything with the original until
 /// one of them goes on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -127,6 +136,7 @@ pub struct State {
     freezes: Table<Digest, FreezeRecord>,
     /// The ends of those that were not lifted.
     standing_freezes: Arc<BTreeSet<(Time, Digest)>>,
+    calendars: Table<Name, CalendarRecord>,
     rollbacks: Table<Digest, RollbackCase>,
     /// By the package that they leave.
     rollbacks_from: Arc<BTreeMap<Digest, Vec<Digest>>>,
@@ -346,6 +356,16 @@ impl State {
     /// Every freeze.
     pub fn freezes(&self) -> impl Iterator<Item = &FreezeRecord> {
         self.freezes.values()
+    }
+
+    /// The calendar in force in an environment.
+    pub fn calendar(&self, environment: &Name) -> Option<&CalendarRecord> {
+        self.calendars.get(environment)
+    }
+
+    /// Every calendar in force, by environment.
+    pub fn calendars(&self) -> impl Iterator<Item = &CalendarRecord> {
+        self.calendars.values()
     }
 
     /// The denial of a package, if it was denied as a risk.

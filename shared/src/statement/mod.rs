@@ -14,6 +14,7 @@
 //! tools can read it. Unknown fields are errors, and so are second spellings ([`StatementError::Spelling`]); a predicate type that this code does not know is
 //! [`StatementError::UnknownPredicate`], which a verifier must treat as a reason not to go forward.
 
+mod calendar;
 mod decision;
 mod host;
 mod order;
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use calendar::{Calendar, MAX_WINDOWS, Terms};
 pub use decision::{
     Assessment, Cancel, Delivery, Differing, Emergency, Freeze, Hold, Iteration, IterationApproval,
     Judgement, Override, PassedFreeze, Release, Remark, Resume, Review, Standard, Template,
@@ -161,6 +163,8 @@ predicates! {
     Override(Override) = "override",
     /// Two owners make an exception for one release.
     Waiver(Waiver) = "waiver",
+    /// When an environment may be worked on.
+    Calendar(Box<Calendar>) = "calendar",
     /// Delivered to the staging area.
     Delivery(Delivery) = "delivery",
     /// The booking may be executed.
@@ -228,6 +232,10 @@ impl Says {
                     .collect()
             }
             Self::Waiver(waiver) => vec![("release", waiver.release)],
+            Self::Calendar(it) => match it.replaces {
+                Some(earlier) => vec![("policy", it.policy), ("calendar", earlier)],
+                None => vec![("policy", it.policy)],
+            },
             Self::Delivery(it) => vec![("release", it.release), ("package", it.package)],
             Self::WindowRelease(it) => {
                 vec![("booking", it.booking), ("release", it.release), ("package", it.package)]
@@ -269,6 +277,8 @@ impl Says {
             | Self::Standard(Standard::Approved(_))
             | Self::Booking(_)
             | Self::Freeze(Freeze::Lifted { .. })
+            // It binds bookings on their way in, and nothing that was booked.
+            | Self::Calendar(_)
             | Self::Override(_)
             | Self::Waiver(_)
             | Self::Delivery(_)
@@ -476,7 +486,7 @@ macro_rules! into_says {
 
 into_says! {
     TrustPolicy(PolicyDocument), Host(HostChange), Grant(Grant), Release(Release), Emergency(Emergency),
-    Review(Review), Assessment(Assessment), Vote(Vote), Booking(Booking), Freeze(Freeze),
+    Review(Review), Assessment(Assessment), Vote(Vote), Booking(Booking), Freeze(Freeze), Calendar(Calendar),
     Delivery(Delivery), WindowRelease(WindowRelease), Hold(Hold), Resume(Resume), Cancel(Cancel),
     Rollback(Rollback), Outcome(Outcome), Clearance(Clearance), Standard(Standard),
     Override(Override), Waiver(Waiver),

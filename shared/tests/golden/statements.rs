@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use cutover_shared::calendar::recurring::{Document, Length, Moved, Recurring};
+use cutover_shared::calendar::span::Wall;
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::Envelope;
 use cutover_shared::key::{PublicKey, SecretKey};
@@ -13,11 +15,11 @@ use cutover_shared::policy::{
     Waivable, WitnessKey,
 };
 use cutover_shared::statement::{
-    Assessment, Booking, Cancel, ChangeType, Clearance, Delivery, Derivation, Differing, Emergency,
-    Enrolment, Event, Freeze, Grant, Hold, HostChange, HostTurn, Iteration, IterationApproval,
-    Judgement, OnHalt, Outcome, Override, PassedFreeze, Phase, PlannedHost, Reading, Release,
-    Remark, Resume, Review, Rollback, RolloutPlan, Says, Standard, Statement, Template, Verdict,
-    Vote, Waiver, Wave, WindowRelease,
+    Assessment, Booking, Calendar, Cancel, ChangeType, Clearance, Delivery, Derivation, Differing,
+    Emergency, Enrolment, Event, Freeze, Grant, Hold, HostChange, HostTurn, Iteration,
+    IterationApproval, Judgement, OnHalt, Outcome, Override, PassedFreeze, Phase, PlannedHost,
+    Reading, Release, Remark, Resume, Review, Rollback, RolloutPlan, Says, Standard, Statement,
+    Template, Terms, Verdict, Vote, Waiver, Wave, WindowRelease,
 };
 use cutover_shared::time::Time;
 use cutover_shared::window::Window;
@@ -239,7 +241,34 @@ fn decisions() -> Vec<Says> {
         }
         .into(),
         Freeze::Lifted { freeze: digest("freeze"), reason: reason() }.into(),
+        calendar(None, Vec::new()).into(),
+        calendar(Some(digest("calendar")), vec![saturdays()]).into(),
     ]
+}
+
+fn calendar(replaces: Option<Digest>, windows: Vec<Recurring>) -> Calendar {
+    let capacity_per_day = replaces.is_some().then_some(3);
+    let notice = Duration::from_hours(48);
+    let terms = Terms { zone: "America/New_York".to_owned(), notice, capacity_per_day, windows };
+    Calendar { policy: digest("policy"), environment: name("production"), replaces, terms }
+}
+
+fn saturdays() -> Recurring {
+    let wall = |text: &str| text.parse::<Wall>().unwrap();
+    let end = "+1d 02:00".parse().unwrap();
+    let moved = Moved { start: wall("2026-03-15T21:00"), length: None, until: Some(end) };
+    let document = Document {
+        name: name("saturdays"),
+        start: wall("2026-03-07T22:00"),
+        length: Some(Length(Duration::from_hours(4))),
+        until: None,
+        zone: "America/New_York".to_owned(),
+        repeat: Some("FREQ=WEEKLY;BYDAY=SA;UNTIL=20261231T235959Z".parse().unwrap()),
+        also: BTreeSet::from([wall("2026-03-11T12:00:30")]),
+        except: BTreeSet::from([wall("2026-12-26T22:00")]),
+        moved: BTreeMap::from([(wall("2026-03-14T22:00"), moved)]),
+    };
+    Recurring::new(document).unwrap()
 }
 
 fn orders() -> Vec<Says> {

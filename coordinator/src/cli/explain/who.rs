@@ -71,6 +71,10 @@ const fn roles(code: Code) -> &'static [Role] {
         | Code::WindowClosed
         | Code::WindowTooShort
         | Code::WindowTooLong
+        | Code::OutsideCalendar
+        | Code::NoticeTooShort
+        | Code::CapacityReached
+        | Code::WindowTaken
         | Code::Cancelled
         | Code::GroundMissing
         | Code::IterationNotApproved
