@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use self::who::{Who, who_acts};
 use super::context::Context;
+use super::exceptions::{ExceptionReport, exceptions};
 use super::exit::Failure;
 use super::names;
 use super::status::{BookingReport, HostReport};
@@ -72,6 +73,8 @@ struct Here {
     booking: Option<Digest>,
     /// When the last host can begin, in the window that is booked.
     before: Option<Time>,
+    /// What two owners let it do without.
+    exceptions: Vec<ExceptionReport>,
     refusals: Vec<Refused>,
     hosts: Vec<HostReport>,
 }
@@ -173,6 +176,7 @@ fn explain_here(
         detail: standing.detail.clone(),
         booking: standing.booking,
         before: last_start.filter(|it| now <= *it),
+        exceptions: exceptions(state, case, environment, now),
         refusals: refusals.collect(),
         hosts: reports,
     })
@@ -240,6 +244,7 @@ impl Explained {
 impl Here {
     fn text(&self) -> String {
         let mut lines = vec![format!("{}: {}; {}", self.environment, self.state, self.detail)];
+        lines.extend(self.exceptions.iter().map(ExceptionReport::text));
         for refused in &self.refusals {
             let Refused { rule, about, code, facts, next, who, hosts } = refused;
             lines.push(format!("  rule {rule} ({about}) refuses: {code}: {facts}"));
@@ -266,10 +271,11 @@ impl Here {
 
 #[cfg(test)]
 mod tests {
-    use cutover_shared::statement::{Event, Hold};
+    use cutover_shared::policy::Exception;
+    use cutover_shared::statement::{Event, Hold, Statement, Waiver};
 
     use super::super::names::parse;
-    use super::super::names::scene::{Scene, minutes, name};
+    use super::super::names::scene::{Scene, key, minutes, name};
     use super::*;
 
     const WEB: [&str; 3] = ["web-1", "web-2", "web-3"];
@@ -347,6 +353,35 @@ mod tests {
         let told = explained(&scene, "R-1 --environment production").unwrap();
         assert_eq!(codes(&told, "production"), [(19, "held")]);
         assert!(told.text().contains("web-1 committed"), "{}", told.text());
+    }
+
+    #[test]
+    fn exceptions_are_told_aloud() {
+        let mut scene = Scene::new();
+        let release = scene.submit("1.0");
+        let waiver = Waiver {
+            release,
+            environment: name("production"),
+            exception: Exception::Votes,
+            reason: "The board is in the air.".to_owned(),
+        };
+        let not_voted = |scene: &Scene| {
+            let told = explained(scene, "R-1").unwrap();
+            (codes(&told, "production").contains(&(15, "not-approved")), told.text())
+        };
+        assert!(not_voted(&scene).0);
+        let end = scene.now + minutes(60);
+        let waiver = Statement::new(scene.now, waiver).until(end);
+        let waiver = waiver.signed_by([&key("max"), &key("sergei")]);
+        scene.state.apply(scene.state.next_index(), &waiver.to_bytes()).unwrap();
+        let (refused, text) = not_voted(&scene);
+        assert!(!refused, "{text}");
+        let line = "EXCEPTION: it goes without votes, signed by max and sergei, until";
+        assert_eq!(text.matches(line).count(), 1, "in production alone: {text}");
+        assert!(text.contains("The board is in the air."), "{text}");
+        scene.wait(minutes(60));
+        let (refused, text) = not_voted(&scene);
+        assert!(refused && !text.contains("EXCEPTION"), "{text}");
     }
 
     #[test]

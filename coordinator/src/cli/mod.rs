@@ -12,8 +12,10 @@ pub mod cancel;
 pub mod client;
 pub mod completions;
 pub mod context;
+pub mod cosign;
 pub mod deliver;
 pub mod emergency;
+mod exceptions;
 pub mod exit;
 pub mod explain;
 pub mod freeze;
@@ -25,6 +27,7 @@ pub mod man;
 pub mod names;
 pub mod output;
 pub mod package;
+pub mod passing;
 pub mod policy;
 pub mod readable;
 pub mod resume;
@@ -32,12 +35,14 @@ pub mod review;
 pub mod rollback;
 pub mod serve;
 pub mod settings;
+pub mod standard;
 pub mod status;
 pub mod submit;
 pub mod suggest;
 pub mod sync;
 pub mod vote;
 mod wait;
+pub mod waive;
 pub mod when;
 pub mod window;
 
@@ -108,6 +113,11 @@ enum Command {
     Freeze(freeze::FreezeCommand),
     #[command(subcommand)]
     Emergency(emergency::EmergencyCommand),
+    #[command(subcommand)]
+    Standard(standard::StandardCommand),
+    Override(passing::OverrideArgs),
+    Waive(waive::WaiveArgs),
+    Cosign(cosign::CosignArgs),
     Status(status::StatusArgs),
     Explain(explain::ExplainArgs),
     #[command(subcommand)]
@@ -172,6 +182,10 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Rollback(args) => rollback::run(context, args).await,
         Command::Freeze(command) => freeze::run(context, command).await,
         Command::Emergency(command) => emergency::run(context, command).await,
+        Command::Standard(command) => standard::run(context, command).await,
+        Command::Override(args) => passing::run(context, args).await,
+        Command::Waive(args) => waive::run(context, args).await,
+        Command::Cosign(args) => cosign::run(context, args).await,
         Command::Status(args) => status::run(context, args).await,
         Command::Explain(args) => explain::run(context, args).await,
         Command::Log(command) => log::run(context, command).await,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use cutover_shared::case::{BookingCase, Case, Verified};
 use cutover_shared::digest::Digest;
-use cutover_shared::fold::{FreezeRecord, HostRecord, State};
+use cutover_shared::fold::{FreezeRecord, HostRecord, StandardRecord, State};
 use cutover_shared::name::Name;
 use cutover_shared::statement::{Emergency, Hold};
 
@@ -73,6 +73,12 @@ pub(super) fn hold<'s>(
 pub(super) fn freeze<'s>(state: &'s State, text: &str) -> Result<&'s FreezeRecord, Failure> {
     let freezes = state.freezes().map(|freeze| (freeze.declared.id(), freeze));
     by_prefix("freeze", text, freezes)
+}
+
+/// The pre-approval called by the beginning of its statement's digest.
+pub(super) fn standard<'s>(state: &'s State, text: &str) -> Result<&'s StandardRecord, Failure> {
+    let standards = state.standards().map(|record| (record.approved.id(), record));
+    by_prefix("pre-approval", text, standards)
 }
 
 /// The emergency opened for that incident (the newest of several), or called by the beginning of its

@@ -23,7 +23,8 @@ use cutover_shared::statement::{PAYLOAD_TYPE, Says, Statement};
 use cutover_shared::time::span;
 use serde::Serialize;
 
-use self::draft::{Draft, log_key, scope, write_whole};
+pub(super) use self::draft::write_whole;
+use self::draft::{Draft, log_key, scope};
 use super::client::Appended;
 use super::context::Context;
 use super::exit::Failure;

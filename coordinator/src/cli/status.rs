@@ -74,7 +74,12 @@ pub async fn run(context: &Context, args: &StatusArgs) -> Result<(), Failure> {
         return watch(context, args, &mut client).await;
     }
     let shown = look(context, args, &client, &synced).await?;
-    context.sink().result(&shown, Shown::text)
+    context.sink().result(&shown, Shown::text)?;
+    if let Some(note) = synced.policy().ok().and_then(|it| it.document().expiry_note(context.now()))
+    {
+        context.sink().note(note);
+    }
+    Ok(())
 }
 
 async fn look(

@@ -27,7 +27,7 @@ use crate::package::findings;
 /// Submit a package as a release: upload it, and sign for it
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Examples:\n  cutover submit shop-1.4.2.cutover --environment staging --environment production\n  cutover submit shop-1.4.3.cutover --environment staging --supersedes R-7\n  cutover submit shop-1.4.2-fix.cutover --environment production --emergency INC-2231"
+    after_help = "Examples:\n  cutover submit shop-1.4.2.cutover --environment staging --environment production\n  cutover submit shop-1.4.3.cutover --environment staging --supersedes R-7\n  cutover submit shop-1.4.2-fix.cutover --environment production --emergency INC-2231\n  cutover submit catalogue-31.cutover --environment production --standard 9c21d0"
 )]
 pub struct SubmitArgs {
     /// The package that `cutover package build` made
@@ -42,6 +42,9 @@ pub struct SubmitArgs {
     /// It is the next iteration of this emergency: the incident, or the beginning of its digest
     #[arg(long, value_name = "GROUNDS")]
     pub emergency: Option<String>,
+    /// It is a standard change under this pre-approval: the beginning of its digest
+    #[arg(long, value_name = "STANDARD", conflicts_with = "emergency")]
+    pub standard: Option<String>,
 }
 
 /// What the package itself says.
@@ -151,6 +154,21 @@ fn statement(
         }
         (None, ChangeType::Normal | ChangeType::Standard) => None,
     };
+    let standard = match (&args.standard, change) {
+        (Some(text), ChangeType::Standard) => Some(names::standard(state, text)?.approved.id()),
+        (Some(_), other) => {
+            return Err(Failure::usage(format!(
+                "the package says change-type = \"{other}\": build it anew with \"standard\""
+            )));
+        }
+        (None, ChangeType::Standard) => {
+            return Err(Failure::usage(
+                "the package says change-type = \"standard\": say with --standard which one; \
+                 `cutover standard list` shows them",
+            ));
+        }
+        (None, ChangeType::Normal | ChangeType::Emergency) => None,
+    };
     let earlier = args.supersedes.as_deref().map(|text| names::release(state, text)).transpose()?;
     let release = Release {
         application: manifest.application.clone(),
@@ -164,7 +182,7 @@ fn statement(
         irreversible: manifest.rollback.irreversible,
         requested_start: Some(packed.start),
         iteration,
-        standard: None,
+        standard,
         supersedes: earlier.map(|case| case.release.id()),
     };
     Ok(Statement::new(now, release))

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_coordinator_core::Planner;
+use cutover_shared::digest::Digest;
+use cutover_shared::policy::TrustPolicy;
+use cutover_shared::time::Time;
 use cutover_transport::{CloseCode, close};
 use tokio::time::Instant;
 
@@ -20,14 +23,15 @@ const GATHER: Duration = Duration::from_millis(20);
 pub(super) async fn run(core: Arc<Core>, mut service: Service) {
     let began = Instant::now();
     let mut planner = Planner::default();
+    let mut expiry = Expiry::default();
     loop {
         let wait;
-        (planner, wait) = {
+        (planner, expiry, wait) = {
             let core = Arc::clone(&core);
             // Planning a large rollout takes some milliseconds, in which the network is to go on.
             let round = tokio::task::spawn_blocking(move || {
-                let wait = round(&core, &mut planner, began.elapsed());
-                (planner, wait)
+                let wait = round(&core, &mut planner, &mut expiry, began.elapsed());
+                (planner, expiry, wait)
             });
             match round.await {
                 Ok(done) => done,
@@ -54,7 +58,12 @@ pub(super) async fn run(core: Arc<Core>, mut service: Service) {
 }
 
 /// One look at everything: tells hosts what is due, and says how long to wait before the next.
-fn round(core: &Core, planner: &mut Planner, monotonic: Duration) -> Option<Duration> {
+fn round(
+    core: &Core,
+    planner: &mut Planner,
+    expiry: &mut Expiry,
+    monotonic: Duration,
+) -> Option<Duration> {
     let folded = core.folded();
     let mut hosts = core.hosts();
     let now = core.now();
@@ -67,5 +76,75 @@ fn round(core: &Core, planner: &mut Planner, monotonic: Duration) -> Option<Dura
             planner.untold(tell);
         }
     }
-    round.next
+    let announced = folded.state.policy().and_then(|policy| expiry.announce(policy, now));
+    [round.next, announced].into_iter().flatten().min()
+}
+
+/// Up to when the end of which policy was announced.
+#[derive(Debug, Default)]
+struct Expiry(Option<(Digest, Time)>);
+
+impl Expiry {
+    /// Tells the administrator when a policy's end has come nearer: after a start, and with a policy that
+    /// is new, what is due already. Answers how long until there is more to tell.
+    fn announce(&mut self, policy: &TrustPolicy, now: Time) -> Option<Duration> {
+        let told = self.0.filter(|(id, _)| *id == policy.id()).map(|(_, until)| until);
+        let document = policy.document();
+        let due = match told {
+            Some(since) => document.expiry_due(since, now),
+            None => document.expiry_due(document.expires - ALL_ANNOUNCED, now),
+        };
+        if let Some(days) = due.last() {
+            let (version, expires) = (document.version, document.expires);
+            tracing::warn!(version, %expires, days, "the trust policy expires: sign the next version");
+        }
+        self.0 = Some((policy.id(), now));
+        document.next_expiry_due(now).map(|due| due.since(now))
+    }
+}
+
+/// Longer before a policy's end than the first announcement of it.
+const ALL_ANNOUNCED: Duration = Duration::from_hours(24 * 61);
+
+#[cfg(test)]
+mod tests {
+    use cutover_shared::key::SecretKey;
+    use cutover_shared::policy::{KeyEntry, KeyStatus, LogKey, PolicyDocument, Role, Scope};
+    use cutover_shared::statement::Statement;
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn policy(expires: Time) -> TrustPolicy {
+        let key = SecretKey::from_seed([1; 32]);
+        let log = SecretKey::from_seed([2; 32]).public();
+        let log = LogKey { origin: "cutover.example.org/log".to_owned(), key: log };
+        let mut document = PolicyDocument::bare(log, expires);
+        document.keys.push(KeyEntry {
+            owner: "ruth".parse().unwrap(),
+            email: "ruth@example.org".to_owned(),
+            key: key.public(),
+            roles: [Role::Root].into(),
+            applications: Scope::All,
+            environments: Scope::All,
+            status: KeyStatus::Active,
+        });
+        let envelope = Statement::new(expires - DAY * 365, document).signed_by([&key]);
+        TrustPolicy::pinned(&envelope, &envelope.id()).unwrap()
+    }
+
+    #[test]
+    fn the_planner_wakes_for_each_announcement_and_not_after_the_last() {
+        let end: Time = "2026-12-31T00:00:00Z".parse().unwrap();
+        let (policy, mut expiry) = (policy(end), Expiry::default());
+        let mut now = end - DAY * 100;
+        let mut waits = Vec::new();
+        while let Some(wait) = expiry.announce(&policy, now) {
+            waits.push(wait.as_secs() / DAY.as_secs());
+            now = now + wait;
+        }
+        assert_eq!(waits, [40, 30, 23, 6]);
+        assert_eq!(now, end - DAY);
+    }
 }

@@ -122,7 +122,15 @@ pub struct Question<'a> {
     pub now: Time,
 }
 
-/// An order that every standing rule lets through, and that still needs a clearance.
+/// An order that every standing rule lets through, and that still needs a clearance. Only [`judge`] makes
+/// one:
+///
+/// ```compile_fail,E0451
+/// # use cutover_shared::{authorise::Candidate, digest::Digest};
+/// fn forge(candidate: Candidate, order: Digest) -> Candidate {
+///     Candidate { order, ..candidate }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     order: Digest,

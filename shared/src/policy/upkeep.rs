@@ -17,6 +17,22 @@ impl PolicyDocument {
         ANNOUNCED_DAYS.into_iter().filter(due).collect()
     }
 
+    /// What people are told of its end while an announcement of it stands, and from its end on.
+    pub fn expiry_note(&self, now: Time) -> Option<String> {
+        let Self { version, expires, .. } = self;
+        if *expires <= now {
+            return Some(format!("note: policy version {version} expired at {expires}"));
+        }
+        let first = *expires - Duration::from_hours(ANNOUNCED_DAYS[0] * 24);
+        let days = expires.since(now).as_secs() / (24 * 60 * 60);
+        (first <= now).then(|| {
+            format!(
+                "note: policy version {version} expires at {expires}, in {days} days: the root holders \
+                 sign and install the next one"
+            )
+        })
+    }
+
     /// When the next announcement is due after `now`, if one is left.
     pub fn next_expiry_due(&self, now: Time) -> Option<Time> {
         let at = |days: u64| self.expires - Duration::from_hours(days * 24);
@@ -56,5 +72,14 @@ mod tests {
         assert_eq!(next("2026-01-01T00:00:00Z").as_deref(), Some("2026-11-01T00:00:00Z"));
         assert_eq!(next("2026-11-01T00:00:00Z").as_deref(), Some("2026-12-01T00:00:00Z"));
         assert_eq!(next("2026-12-30T00:00:00Z"), None);
+    }
+
+    #[test]
+    fn people_are_told_of_the_end_from_the_first_announcement_on() {
+        let note = |now: &str| policy().expiry_note(now.parse().unwrap());
+        assert_eq!(note("2026-10-31T23:59:59Z"), None);
+        assert!(note("2026-11-01T00:00:00Z").unwrap().contains("in 60 days"));
+        assert!(note("2026-12-30T23:59:59Z").unwrap().contains("in 0 days"), "less than one");
+        assert!(note("2026-12-31T00:00:00Z").unwrap().contains("expired at"));
     }
 }

@@ -181,6 +181,22 @@ pub enum Differing {
     LongerReserve,
 }
 
+impl Differing {
+    /// Every one.
+    pub const ALL: &[Self] =
+        &[Self::Package, Self::FewerEnvironments, Self::ShorterBudget, Self::LongerReserve];
+
+    /// The word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Package => "package",
+            Self::FewerEnvironments => "fewer-environments",
+            Self::ShorterBudget => "shorter-budget",
+            Self::LongerReserve => "longer-reserve",
+        }
+    }
+}
+
 /// Two owners pass freezes with one booking (DESIGN 3): a change manager, and a second owner of the role
 /// that the policy's rule names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,8 @@ use cutover_shared::key::SecretKey;
 use cutover_shared::log::TreeHead;
 use cutover_shared::name::Name;
 use cutover_shared::policy::{
-    Clock, KeyEntry, KeyStatus, LogKey, PolicyDocument, Proof, Role, Rule, Scope,
+    Clock, Exception, KeyEntry, KeyStatus, LogKey, PolicyDocument, Proof, Role, Rule, Scope,
+    Waivable,
 };
 use cutover_shared::refusal::Refusal;
 use cutover_shared::statement::{
@@ -97,9 +98,13 @@ fn policy() -> PolicyDocument {
     policy.freshness.clearance = Duration::from_secs(30);
     policy.freshness.clock = Clock::CoordinatorBounded;
     policy.keys = keys.collect();
+    let mut production = rule("production", ChangeType::Normal, [1, 1, 2], vec![staging]);
+    production.freeze_override = Some(Role::Security);
+    let by = [Role::ChangeManager, Role::Security];
+    production.waivable = vec![Waivable { exception: Exception::Votes, by }];
     policy.rules = vec![
         rule("staging", ChangeType::Normal, [1, 0, 0], Vec::new()),
-        rule("production", ChangeType::Normal, [1, 1, 2], vec![staging]),
+        production,
         rule("production", ChangeType::Emergency, [0, 0, 0], Vec::new()),
     ];
     policy

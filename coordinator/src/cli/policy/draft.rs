@@ -121,7 +121,7 @@ pub(super) fn faulty(faults: &[String]) -> Failure {
 }
 
 /// Puts a file in the place of an earlier one, whole.
-pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), Failure> {
+pub(in crate::cli) fn write_whole(path: &Path, content: &[u8]) -> Result<(), Failure> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let directory = directory.map_or_else(|| PathBuf::from("."), Path::to_owned);
     let write = || {
@@ -149,6 +149,7 @@ pub(super) fn log_key(origin: &str, key: PublicKey) -> LogKey {
 
 #[cfg(test)]
 mod tests {
+    use cutover_shared::digest::Digest;
     use cutover_shared::key::SecretKey;
     use cutover_shared::policy::{Clock, Duties, KeyStatus, Role};
     use cutover_shared::statement::ChangeType;
@@ -171,6 +172,28 @@ mod tests {
         let key = SecretKey::from_seed([9; 32]).public();
         let expires = "2027-01-01T00:00:00Z".parse().unwrap();
         Draft::example(&log_key("cutover.example.org/log", key), expires, 2)
+    }
+
+    #[test]
+    fn what_the_example_shows_in_comments_is_as_it_says() {
+        let shown = |line: &&str| {
+            let words = line.trim_start_matches("# ");
+            let assigns = words.split_once(" = ").is_some_and(|(name, _)| !name.contains(' '));
+            line.starts_with("# ") && (words.starts_with('[') || assigns)
+        };
+        let text = example().text();
+        let plain: Vec<_> = text.lines().map(|it| if shown(&it) { &it[2..] } else { it }).collect();
+        let mut plain = plain.join("\n");
+        let key = SecretKey::from_seed([8; 32]).public().to_string();
+        plain = plain.replace("WITNESS KEY", &key);
+        plain = plain.replace("ROOT HASH", &Digest::of(b"head").to_string());
+        let policy = Draft { document: plain.parse().unwrap() }.unchecked().unwrap();
+        assert!(policy.not_before.is_some());
+        assert_eq!(policy.epoch.unwrap().last_good.size, 5120);
+        assert_eq!(policy.witnesses.len(), 1);
+        assert_eq!(policy.rules[1].witnesses, 2);
+        assert_eq!(policy.rules[1].freeze_override, Some(Role::Security));
+        assert_eq!(policy.rules[1].waivable.len(), 1);
     }
 
     #[test]

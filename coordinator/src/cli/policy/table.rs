@@ -1,7 +1,7 @@
 //! A policy as tables, for people.
 
 use cutover_shared::name::Name;
-use cutover_shared::policy::{KeyEntry, KeyStatus, PolicyDocument, Rule, Scope};
+use cutover_shared::policy::{KeyEntry, KeyStatus, PolicyDocument, Role, Rule, Scope};
 use cutover_shared::time::span;
 
 use crate::cli::output::table;
@@ -22,18 +22,38 @@ pub(super) fn text(policy: &PolicyDocument) -> String {
         "after",
         "longest",
         "duties",
+        "witnesses",
+        "passes freezes",
+        "waivable",
     ]);
     for rule in &policy.rules {
         rules.add_row(rule_row(rule));
     }
+    let mut parts = Vec::new();
+    if !policy.witnesses.is_empty() {
+        let mut witnesses = table(["witness", "owner", "key"]);
+        for it in &policy.witnesses {
+            let owner = format!("{} <{}>", it.owner, it.email);
+            witnesses.add_row([it.name.clone(), owner, it.key.id().short()]);
+        }
+        parts.push(witnesses.to_string());
+    }
+    parts.push(keys.to_string());
+    parts.push(rules.to_string());
+    let from = policy.not_before.map(|it| format!("not before  {it}\n")).unwrap_or_default();
+    let epoch = policy.epoch.as_ref().map(|it| {
+        let (size, root) = (it.last_good.size, it.last_good.root);
+        format!("LOG EPOCH   after {size} entries, root {root}: {}\n", it.reason)
+    });
     let freshness = &policy.freshness;
     let predicates: Vec<_> = policy.predicates.iter().map(String::as_str).collect();
     format!(
-        "version     {}\nexpires     {}\nroot        {} owners must sign the next version\n\
+        "version     {}\n{from}expires     {}\n{}root        {} owners must sign the next version\n\
          log         {}\nlog key     {}\nclearance   good for {}\nclock       {}, offset up to {}\n\
-         predicates  {}\n{keys}\n{rules}",
+         predicates  {}\n{}",
         policy.version,
         policy.expires,
+        epoch.unwrap_or_default(),
         policy.root_threshold,
         policy.log.origin,
         policy.log.key.id(),
@@ -41,6 +61,7 @@ pub(super) fn text(policy: &PolicyDocument) -> String {
         word(&freshness.clock),
         span::format(freshness.clock_offset),
         predicates.join(", "),
+        parts.join("\n"),
     )
 }
 
@@ -60,9 +81,10 @@ fn key_row(entry: &KeyEntry) -> [String; 6] {
     ]
 }
 
-fn rule_row(rule: &Rule) -> [String; 9] {
+fn rule_row(rule: &Rule) -> [String; 12] {
     let after =
         rule.after.iter().map(|proof| format!("{} on {} hosts", proof.environment, proof.hosts));
+    let waivable = rule.waivable.iter().map(|it| format!("{} by {}", it.exception, pair(it.by)));
     [
         rule.environment.to_string(),
         rule.change.to_string(),
@@ -73,7 +95,17 @@ fn rule_row(rule: &Rule) -> [String; 9] {
         after.collect::<Vec<_>>().join(", "),
         span::format(rule.longest_window),
         word(&rule.duties),
+        if rule.witnesses == 0 { String::new() } else { rule.witnesses.to_string() },
+        rule.freeze_override.map_or_else(|| "nobody".to_owned(), |role| pair([CHANGES, role])),
+        waivable.collect::<Vec<_>>().join("\n"),
     ]
+}
+
+/// One of the two who pass a freeze.
+const CHANGES: Role = Role::ChangeManager;
+
+fn pair(roles: [Role; 2]) -> String {
+    roles.map(Role::name).join(" and ")
 }
 
 fn scope(scope: &Scope) -> String {

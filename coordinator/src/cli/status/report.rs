@@ -12,6 +12,7 @@ use cutover_shared::statement::ChangeType;
 use cutover_shared::time::Time;
 use serde::{Serialize, Serializer};
 
+use crate::cli::exceptions::{ExceptionReport, exceptions};
 use crate::cli::names;
 use crate::cli::output::table;
 
@@ -30,6 +31,8 @@ pub(super) struct Row {
     detail: String,
     #[serde(serialize_with = "as_map")]
     environments: Vec<(Name, Lifecycle)>,
+    /// How many exceptions are in force for it.
+    exceptions: usize,
     submitted: Time,
     submitter: Vec<Name>,
     summary: String,
@@ -64,6 +67,8 @@ pub(super) fn rows(state: &State, now: Time) -> Vec<Row> {
 fn row(state: &State, case: &Case, now: Time) -> Row {
     let release = case.release.says();
     let standing = release_standing(state, case, now);
+    let excepted = release.environments.iter();
+    let excepted = excepted.map(|environment| exceptions(state, case, environment, now).len());
     let environments = standing.environments.into_iter().map(|it| (it.environment, it.word));
     Row {
         release: names::number(case),
@@ -75,6 +80,7 @@ fn row(state: &State, case: &Case, now: Time) -> Row {
         state: standing.word,
         detail: standing.detail,
         environments: environments.collect(),
+        exceptions: excepted.sum(),
         submitted: case.release.header().issued,
         submitter: case.release.owners().into_iter().cloned().collect(),
         summary: release.summary.clone(),
@@ -90,11 +96,15 @@ pub(super) fn list_text(rows: &[Row]) -> String {
     for row in rows {
         let environments = row.environments.iter().map(|(name, word)| format!("{name} {word}"));
         let submitters: Vec<_> = row.submitter.iter().map(Name::as_str).collect();
+        let mut state = format!("{}\n{}", row.state, row.detail).trim_end().to_owned();
+        if row.exceptions > 0 {
+            state = format!("{state}\nEXCEPTIONS: {}", row.exceptions);
+        }
         table.add_row([
             title(&row.release, row.iteration),
             format!("{} {}", row.application, row.version),
             row.change.to_string(),
-            format!("{}\n{}", row.state, row.detail).trim_end().to_owned(),
+            state,
             environments.collect::<Vec<_>>().join("\n"),
             format!("{}\nby {}", row.submitted, submitters.join(", ")),
         ]);
@@ -131,6 +141,8 @@ struct EnvironmentReport {
     environment: Name,
     state: Lifecycle,
     detail: String,
+    /// What two owners let it do without.
+    exceptions: Vec<ExceptionReport>,
     bookings: Vec<BookingReport>,
 }
 
@@ -195,6 +207,7 @@ impl ReleaseReport {
                 bookings.into_iter().map(|it| BookingReport::new(state, fleet, it, given_up));
             EnvironmentReport {
                 bookings: bookings.collect(),
+                exceptions: exceptions(state, case, &it.environment, now),
                 environment: it.environment,
                 state: it.word,
                 detail: it.detail,
@@ -245,8 +258,10 @@ impl ReleaseReport {
         }
         for environment in &self.environments {
             lines.push(String::new());
-            let EnvironmentReport { environment, state, detail, bookings } = environment;
+            let EnvironmentReport { environment, state, detail, exceptions, bookings } =
+                environment;
             lines.push(format!("{environment}: {state}; {detail}"));
+            lines.extend(exceptions.iter().map(ExceptionReport::text));
             lines.extend(bookings.iter().map(BookingReport::text));
         }
         lines.join("\n")
@@ -387,10 +402,10 @@ fn waiting(on: &WaitingOn) -> (Option<&'static str>, Option<String>) {
 mod tests {
     use cutover_shared::protocol::{ApplicationReport, HostReport as Heard, HostView};
     use cutover_shared::refusal::Code;
-    use cutover_shared::statement::Event;
+    use cutover_shared::statement::{Event, Freeze, Override, PassedFreeze, Statement};
 
     use super::*;
-    use crate::cli::names::scene::{SHOP, Scene, key, minutes, name, returned};
+    use crate::cli::names::scene::{SHOP, Scene, key, minutes, name, names, returned};
 
     const WEB: [&str; 3] = ["web-1", "web-2", "web-3"];
 
@@ -493,6 +508,32 @@ mod tests {
         let web_1 = &json["environments"][1]["bookings"][0]["hosts"][0];
         assert_eq!(web_1["refused"]["code"], "inhibited");
         assert!(json["environments"][1]["bookings"][0].get("halted").is_none());
+    }
+
+    #[test]
+    fn a_passed_freeze_is_told_aloud() {
+        let (mut scene, release, booking) = production();
+        scene.arm(booking);
+        let declared = Freeze::Declared {
+            policy: scene.state.policy().unwrap().id(),
+            environments: names(["production"]),
+            applications: names([]),
+            start: scene.now,
+            end: scene.now + minutes(600),
+            reason: "Elections.".to_owned(),
+        };
+        let freeze = scene.say("mia", declared);
+        let shown = report(&scene, &fleet(&scene), release).text();
+        assert!(shown.contains("frozen") && !shown.contains("EXCEPTION"), "{shown}");
+        let freezes = vec![PassedFreeze { freeze, reason: "It burns.".to_owned() }];
+        let passing = Statement::new(scene.now, Override { release, booking, freezes });
+        let passing = passing.signed_by([&key("max"), &key("sergei")]);
+        scene.state.apply(scene.state.next_index(), &passing.to_bytes()).unwrap();
+        let shown = report(&scene, &fleet(&scene), release).text();
+        let line = format!("EXCEPTION: it passes the freeze {}, signed by max and", freeze.short());
+        assert!(shown.contains(&line) && !shown.contains("frozen"), "{shown}");
+        let rows = rows(&scene.state, scene.now);
+        assert!(list_text(&rows).contains("EXCEPTIONS: 1"), "{}", list_text(&rows));
     }
 
     #[test]
