@@ -225,14 +225,26 @@ pub fn select(state: &State, order: &Digest, host: &KeyId, policy_version: u64) 
     }
     if let Some(case) = state.rollback(order) {
         indexes.insert(case.rollback.index());
-        let denial = state.denial(&case.rollback.says().to);
-        if denial.is_some() {
-            for release in state.cases_of_package(&case.rollback.says().to) {
-                add_case(state, release, &mut indexes);
-            }
+    }
+    if let Some(package) = return_target(state, order, host)
+        && state.denial(&package).is_some()
+    {
+        for release in state.cases_of_package(&package) {
+            add_case(state, release, &mut indexes);
         }
     }
     indexes
+}
+
+/// The package that `host` would go back to by this order.
+fn return_target(state: &State, order: &Digest, host: &KeyId) -> Option<Digest> {
+    if let Some(case) = state.rollback(order) {
+        return Some(case.rollback.says().to);
+    }
+    let (_, booking) = state.booking(order)?;
+    let says = booking.booking.says();
+    says.plan.returns_after()?;
+    state.host(host)?.installed.get(&says.application)?.previous
 }
 
 /// The outcomes on which the wave and environment rules stand: the last that each host said of an order

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use cutover_shared::calendar::zone::Zone;
 use cutover_shared::case::Case;
 use cutover_shared::fold::State;
 use cutover_shared::name::Name;
+use cutover_shared::rollout::waves::{self, Candidate, WaveError, WaveSpec};
 use cutover_shared::statement::{
     Booking, Derivation, OnHalt, PlannedHost, RolloutPlan, Statement, Wave,
 };
@@ -26,7 +27,7 @@ use super::{names, suggest};
 #[command(
     mut_arg("start", |start| start.required(false).required_unless_present("suggest")),
     mut_arg("length", |length| length.required_unless_present_any(["until", "suggest"])),
-    after_help = "Examples:\n  cutover book R-7 --environment staging --start now --for 30m\n  cutover book R-7 --environment production --suggest\n  cutover book R-7 --environment production --start 2026-03-07T22:00 --until 02:00 --zone America/New_York --wave canary=web-1 --wave rest=web-2,web-3 --at-once 2 --healthy-for 10m"
+    after_help = "Examples:\n  cutover book R-7 --environment staging --start now --for 30m\n  cutover book R-7 --environment production --suggest\n  cutover book R-7 --environment production --start 2026-03-07T22:00 --until 02:00 --zone America/New_York --wave canary=web-1 --wave rest=web-2,web-3 --at-once 2 --healthy-for 10m\n  cutover book R-7 --environment production --start now --for 2h --wave canary=1 --wave some=25% --wave rest=rest --on-halt return-all"
 )]
 pub struct BookArgs {
     /// The release: R-7, or the beginning of its statement's digest
@@ -41,9 +42,10 @@ pub struct BookArgs {
     /// Take the best window that `cutover suggest` finds, of the length --for, in the place of --start
     #[arg(long, conflicts_with_all = ["start", "until", "zone"])]
     pub suggest: bool,
-    /// A wave and its hosts; once for each wave, in order, the first is the canary
-    #[arg(long = "wave", value_name = "NAME=HOST,HOST…", value_parser = wave)]
-    pub waves: Vec<WaveArg>,
+    /// A wave and its hosts; once for each wave, in order, the first is the canary. Instead of hosts: a number
+    /// of them, a percentage (`25%`), `label:KEY=VALUE`, or `rest`; each takes from what is left, by name
+    #[arg(long = "wave", value_name = "NAME=HOST,HOST…")]
+    pub waves: Vec<WaveSpec>,
     /// How many hosts may be under way at once
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub at_once: u32,
@@ -53,20 +55,21 @@ pub struct BookArgs {
     /// So many failures halt the rollout
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub halt_after: u32,
+    /// What a halt does with the hosts that have the release: they keep it, or, once two have failed, go back
+    #[arg(long, value_enum, default_value_t = HaltArg::Pause)]
+    pub on_halt: HaltArg,
+    /// Most hosts that a halt takes back; without it all of them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub return_budget: Option<u32>,
 }
 
-/// A wave as it is written: `NAME=HOST,HOST`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WaveArg {
-    name: Name,
-    hosts: Vec<Name>,
-}
-
-fn wave(text: &str) -> Result<WaveArg, String> {
-    let (name, hosts) = text.split_once('=').ok_or("write it as NAME=HOST,HOST")?;
-    let read = |text: &str| text.parse::<Name>().map_err(|error| error.to_string());
-    let hosts: Result<_, _> = hosts.split(',').map(read).collect();
-    Ok(WaveArg { name: read(name)?, hosts: hosts? })
+/// What a halt does, as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HaltArg {
+    /// People decide
+    Pause,
+    /// All go back
+    ReturnAll,
 }
 
 /// Carries the command out.
@@ -96,12 +99,14 @@ fn booking(
     let case = names::release(state, &args.release)?;
     names::environments(case, std::slice::from_ref(&args.environment))?;
     let release = case.release.says();
+    let waves = waves(args, case, state)?;
+    let hosts = waves.iter().map(|wave| wave.hosts.len()).sum();
     let plan = RolloutPlan {
-        waves: waves(args, case, state)?,
+        on_halt: on_halt(args, case, hosts)?,
+        waves,
         at_once: args.at_once,
         healthy_for: args.healthy_for,
         halt_after: args.halt_after,
-        on_halt: OnHalt::Pause,
     };
     if let Some(fault) = plan.fault() {
         return Err(Failure::usage(fault));
@@ -169,7 +174,7 @@ pub(super) fn default_plan(
 
 fn default_waves(case: &Case, state: &State, environment: &Name) -> Result<Vec<Wave>, Failure> {
     let application = &case.release.says().application;
-    let mut hosts = hosts_of(state, environment, application).into_values();
+    let mut hosts = hosts_of(state, environment, application).into_values().map(|it| it.planned);
     let Some(first) = hosts.next() else {
         return Err(Failure::not_found(format!(
             "a host of {environment} that is enrolled for {application}"
@@ -182,8 +187,24 @@ fn default_waves(case: &Case, state: &State, environment: &Name) -> Result<Vec<W
     Ok(waves)
 }
 
+fn on_halt(args: &BookArgs, case: &Case, hosts: usize) -> Result<OnHalt, Failure> {
+    match (args.on_halt, args.return_budget) {
+        (HaltArg::Pause, None) => Ok(OnHalt::Pause),
+        (HaltArg::Pause, Some(_)) => {
+            Err(Failure::usage("--return-budget is for --on-halt return-all"))
+        }
+        (HaltArg::ReturnAll, _) if case.release.says().irreversible => {
+            Err(Failure::usage(format!("{} cannot be taken back: let a halt pause", case.name())))
+        }
+        (HaltArg::ReturnAll, budget) => {
+            let all = u32::try_from(hosts).unwrap_or(u32::MAX);
+            Ok(OnHalt::ReturnAll { budget: budget.unwrap_or(all) })
+        }
+    }
+}
+
 /// The hosts of an environment that are enrolled for an application, by name.
-fn hosts_of(state: &State, environment: &Name, application: &Name) -> BTreeMap<Name, PlannedHost> {
+fn hosts_of(state: &State, environment: &Name, application: &Name) -> BTreeMap<Name, Candidate> {
     let here = state.hosts().map(|(_, host)| host).filter(|host| {
         let says = host.enrolment.says();
         host.retired.is_none()
@@ -193,7 +214,7 @@ fn hosts_of(state: &State, environment: &Name, application: &Name) -> BTreeMap<N
     here.map(|host| {
         let says = host.enrolment.says();
         let planned = PlannedHost { host: says.host.clone(), host_key: says.host_key.id() };
-        (says.host.clone(), planned)
+        (says.host.clone(), Candidate { planned, labels: says.labels.clone() })
     })
     .collect()
 }
@@ -204,20 +225,15 @@ fn waves(args: &BookArgs, case: &Case, state: &State) -> Result<Vec<Wave>, Failu
     }
     let application = &case.release.says().application;
     let hosts = hosts_of(state, &args.environment, application);
-    let planned = |name: &Name| {
-        hosts.get(name).cloned().ok_or_else(|| {
-            Failure::not_found(format!(
-                "a host {name} of {} that is enrolled for {application}; there are {}",
-                args.environment,
-                join(hosts.keys())
-            ))
-        })
-    };
-    let wave = |wave: &WaveArg| {
-        let hosts: Result<_, Failure> = wave.hosts.iter().map(planned).collect();
-        Ok(Wave { name: wave.name.clone(), hosts: hosts? })
-    };
-    args.waves.iter().map(wave).collect()
+    waves::expand(&args.waves, &hosts).map_err(|error| match error {
+        WaveError::NoSuchHost { .. } => Failure::not_found(format!(
+            "{error}, of {} and enrolled for {application}",
+            args.environment
+        )),
+        WaveError::Twice { .. } | WaveError::TooFew { .. } | WaveError::Empty { .. } => {
+            Failure::usage(error.to_string())
+        }
+    })
 }
 
 /// The hosts that could have been in the plan and are not.
@@ -317,6 +333,33 @@ mod tests {
             assert!(parse::<BookArgs>(&format!("{production} {wrong}")).is_err(), "{wrong}");
         }
         assert!(parse::<BookArgs>("R-1 --environment production --start now").is_err());
+    }
+
+    #[test]
+    fn waves_by_number_share_and_label_and_what_a_halt_does() {
+        let mut scene = Scene::new();
+        scene.submit("1.0");
+        let line = "R-1 --environment production --start now --for 1h";
+        let counted = format!("{line} --wave canary=1 --wave half=34% --on-halt return-all");
+        let booking = made(&scene, &counted).unwrap();
+        let waves = told(&[("canary", &["web-1"]), ("half", &["web-2", "web-3"])]);
+        assert_eq!(wave_names(&booking), waves);
+        assert_eq!(booking.plan.on_halt, OnHalt::ReturnAll { budget: 3 });
+        let budget = made(&scene, &format!("{counted} --return-budget 5")).unwrap();
+        assert_eq!(budget.plan.on_halt, OnHalt::ReturnAll { budget: 5 });
+        for (wrong, code) in [
+            ("--return-budget 5", 2),
+            ("--wave a=4", 2),
+            ("--wave a=label:rack=z", 2),
+            ("--wave a=rest --wave b=rest", 2),
+            ("--wave a=web-9", 5),
+        ] {
+            assert_eq!(
+                made(&scene, &format!("{line} {wrong}")).unwrap_err().code(),
+                code,
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

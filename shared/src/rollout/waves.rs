@@ -80,14 +80,50 @@ impl FromStr for WaveSpec {
     }
 }
 
+/// Why waves cannot be made, for a person.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WaveError {
+    /// A named host is not among those that could be booked.
+    #[error("wave {wave}: no host {host} to book; there are {there}")]
+    NoSuchHost {
+        /// The wave.
+        wave: Name,
+        /// The host.
+        host: Name,
+        /// Those that there are.
+        there: String,
+    },
+    /// A named host is in the wave twice, or in an earlier one.
+    #[error("wave {wave}: host {host} is in the plan twice")]
+    Twice {
+        /// The wave.
+        wave: Name,
+        /// The host.
+        host: Name,
+    },
+    /// Fewer hosts are left than are asked for.
+    #[error("wave {wave}: {asked} hosts asked for, {left} left")]
+    TooFew {
+        /// The wave.
+        wave: Name,
+        /// How many are asked for.
+        asked: usize,
+        /// How many are left.
+        left: usize,
+    },
+    /// Nothing is left that the wave could take.
+    #[error("wave {wave}: no host is left for it")]
+    Empty {
+        /// The wave.
+        wave: Name,
+    },
+}
+
 /// The waves, host by host. `candidates` are all hosts that could be booked, by name.
-///
-/// An error says which wave cannot be made, for a person: it names a host that is not there or was taken by
-/// an earlier wave, or asks for more hosts than are left.
 pub fn expand(
     specs: &[WaveSpec],
     candidates: &BTreeMap<Name, Candidate>,
-) -> Result<Vec<Wave>, String> {
+) -> Result<Vec<Wave>, WaveError> {
     let mut left: BTreeMap<&Name, &Candidate> = candidates.iter().collect();
     let mut waves = Vec::new();
     for spec in specs {
@@ -103,29 +139,29 @@ fn select(
     spec: &WaveSpec,
     left: &BTreeMap<&Name, &Candidate>,
     all: &BTreeMap<Name, Candidate>,
-) -> Result<Vec<Name>, String> {
-    let wave = &spec.name;
+) -> Result<Vec<Name>, WaveError> {
+    let wave = || spec.name.clone();
     let first = |count: usize| left.keys().take(count).map(|name| (*name).clone()).collect();
     let names: Vec<Name> = match &spec.hosts {
         Selection::Named(names) => {
-            for (number, name) in names.iter().enumerate() {
-                if !all.contains_key(name) {
+            for (number, host) in names.iter().enumerate() {
+                if !all.contains_key(host) {
                     let there: Vec<&str> = all.keys().map(Name::as_str).collect();
                     let there = there.join(", ");
-                    return Err(format!("wave {wave}: no host {name} to book; there are {there}"));
+                    return Err(WaveError::NoSuchHost { wave: wave(), host: host.clone(), there });
                 }
-                if !left.contains_key(name) || names[..number].contains(name) {
-                    return Err(format!("wave {wave}: host {name} is in the plan twice"));
+                if !left.contains_key(host) || names[..number].contains(host) {
+                    return Err(WaveError::Twice { wave: wave(), host: host.clone() });
                 }
             }
             names.clone()
         }
         Selection::Count(count) => {
-            let count = *count as usize;
-            if count > left.len() {
-                return Err(format!("wave {wave}: {count} hosts asked for, {} left", left.len()));
+            let (asked, left) = (*count as usize, left.len());
+            if asked > left {
+                return Err(WaveError::TooFew { wave: wave(), asked, left });
             }
-            first(count)
+            first(asked)
         }
         Selection::Percent(percent) => first((all.len() * *percent as usize).div_ceil(100)),
         Selection::Label { key, value } => {
@@ -136,7 +172,7 @@ fn select(
         Selection::Rest => first(left.len()),
     };
     if names.is_empty() {
-        return Err(format!("wave {wave}: no host is left for it"));
+        return Err(WaveError::Empty { wave: wave() });
     }
     Ok(names)
 }
@@ -161,7 +197,7 @@ mod tests {
 
     fn expanded(specs: &[&str], names: &[&str]) -> Result<Vec<String>, String> {
         let specs: Vec<WaveSpec> = specs.iter().map(|it| it.parse().unwrap()).collect();
-        let waves = expand(&specs, &candidates(names))?;
+        let waves = expand(&specs, &candidates(names)).map_err(|error| error.to_string())?;
         let shown = |wave: &Wave| {
             let hosts: Vec<&str> = wave.hosts.iter().map(|it| it.host.as_str()).collect();
             format!("{}={}", wave.name, hosts.join(","))

@@ -8,6 +8,7 @@ mod attacks;
 mod evidence;
 mod exceptions;
 mod forward;
+mod halting;
 mod keys;
 mod plans;
 mod rollout;

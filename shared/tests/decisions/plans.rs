@@ -3,13 +3,14 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use cutover_shared::authorise::{self, HostFacts, OF_ORDER, Question, Sitting, TakenBack, rules};
 use cutover_shared::digest::Digest;
 use cutover_shared::protocol::{ApplicationReport, Fleet, HostReport, HostView};
 use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::rollout::check::{Fault, check};
 use cutover_shared::rollout::{self, Halt, Plan, Standing, WaitingOn};
 use cutover_shared::statement::{
-    Cancel, Event, Freeze, Hold, HostChange, HostTurn, OnHalt, Rollback, Statement,
+    Cancel, Event, Freeze, Hold, HostChange, HostTurn, OnHalt, Phase, Rollback, Statement,
 };
 use cutover_shared::time::Time;
 use cutover_shared::window::Window;
@@ -18,10 +19,10 @@ use proptest::sample::subsequence;
 
 use crate::world::{Way, World, at, booking, enrolment, key, name, names, outcome};
 
-const HOSTS: [&str; 6] = ["p1", "p2", "p3", "p4", "p5", "p6"];
+pub(crate) const HOSTS: [&str; 6] = ["p1", "p2", "p3", "p4", "p5", "p6"];
 
 /// Six hosts that run 0.9, and 1.0 approved, proven in staging and not yet booked.
-fn base() -> &'static (World, Way) {
+pub(crate) fn base() -> &'static (World, Way) {
     static BASE: OnceLock<(World, Way)> = OnceLock::new();
     BASE.get_or_init(|| {
         let mut world = World::new();
@@ -52,7 +53,7 @@ fn base() -> &'static (World, Way) {
 
 /// What has become of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(crate) enum Fate {
     Nothing,
     Committed,
     Returned,
@@ -64,7 +65,7 @@ enum Fate {
 
 /// How a host is heard.
 #[derive(Debug, Clone, Copy)]
-enum Heard {
+pub(crate) enum Heard {
     Never,
     Idle,
     Here,
@@ -73,17 +74,17 @@ enum Heard {
 }
 
 #[derive(Debug, Clone)]
-struct Scene {
-    waves: Vec<usize>,
-    at_once: u32,
-    halt_after: u32,
-    on_halt: OnHalt,
-    healthy_for: u64,
-    fates: Vec<Fate>,
-    heard: Vec<(Heard, bool, Option<u64>)>,
-    since: u64,
-    now: u64,
-    against: Option<&'static str>,
+pub(crate) struct Scene {
+    pub(crate) waves: Vec<usize>,
+    pub(crate) at_once: u32,
+    pub(crate) halt_after: u32,
+    pub(crate) on_halt: OnHalt,
+    pub(crate) healthy_for: u64,
+    pub(crate) fates: Vec<Fate>,
+    pub(crate) heard: Vec<(Heard, bool, Option<u64>)>,
+    pub(crate) since: u64,
+    pub(crate) now: u64,
+    pub(crate) against: Option<&'static str>,
 }
 
 fn fate() -> impl Strategy<Value = Fate> {
@@ -151,7 +152,7 @@ fn stuck() -> Event {
 }
 
 impl Scene {
-    fn build(&self) -> (World, Fleet, Digest) {
+    pub(crate) fn build(&self) -> (World, Fleet, Digest) {
         let (world, way) = base();
         let mut world = world.clone();
         let mut hosts = HOSTS.iter();
@@ -320,6 +321,7 @@ proptest! {
         let (world, fleet, booking) = scene.build();
         let plan = rollout::plan(&world.state, &fleet, &booking, world.now).unwrap();
         prop_assert_eq!(faults(&plan, &world, &fleet), Vec::<String>::new(), "{:#?}", plan);
+        same_as_one_by_one(&world, booking);
         for (number, host) in plan.hosts.iter().enumerate() {
             // Nobody who waits could have been given a turn, nor has anybody else's standing.
             for standing in [Standing::Turn, Standing::ReturnTurn, Standing::Committed] {
@@ -329,6 +331,39 @@ proptest! {
                 let mut bad = plan.clone();
                 bad.hosts[number].standing = standing;
                 prop_assert!(!faults(&bad, &world, &fleet).is_empty(), "{:#?}", bad);
+            }
+        }
+    }
+}
+
+/// A sitting says to every host what the rules say to it alone, and what is shared depends on no host.
+fn same_as_one_by_one(world: &World, order: Digest) {
+    let state = &world.state;
+    let mut forward = Sitting::forward(state, order, world.now);
+    let mut halting = Sitting::halting(state, order, world.now);
+    for (number, host) in HOSTS.iter().enumerate() {
+        let record = state.host(&key(host).public().id()).unwrap();
+        let mut facts = HostFacts::from_log(record, &name("web"));
+        let returned = (Digest::of(b"1.0"), TakenBack { size: 1000, time: at(0) });
+        match number {
+            1 => drop(facts.installed.spent.insert(order)),
+            2 => drop(facts.installed.returned.insert(returned.0, returned.1)),
+            3 => facts.inhibitors.push("disk".to_owned()),
+            4 => facts.installed.committed_by = None,
+            5 => facts.applications.clear(),
+            _ => {}
+        }
+        let question = Question { state, host: &facts, order, phase: Phase::Start, now: world.now };
+        assert_eq!(forward.judge(&facts), authorise::judge(&question).map(drop), "{host}");
+        let alone = authorise::authorise_return(&question).map(drop);
+        assert_eq!(halting.judge(&facts), alone, "{host}");
+        let stranger =
+            HostFacts { host: name("nobody"), environment: name("moon"), ..world.facts("s1") };
+        let strangers = Question { host: &stranger, ..question };
+        for rule in rules::FORWARD.iter().chain(rules::HALTING) {
+            if OF_ORDER.contains(&rule.number) {
+                let (mine, theirs) = ((rule.check)(&question), (rule.check)(&strangers));
+                assert_eq!(mine, theirs, "rule {}", rule.number);
             }
         }
     }
