@@ -66,6 +66,22 @@
 //! returning  -> stuck      : failed, timeout, exited
 //! stuck      -> idle       : resolved
 //! ```
+//!
+//! The states in which an event can be taken, with no change of state too; in all others it is rejected. The
+//! same test tries each event in each state.
+//!
+//! ```text
+//! order     : idle, committed, returned
+//! hold      : authorised, fetching, assembled, preflight, stopping, activating, starting, checking, baking
+//! clearance : authorised, preflight
+//! blocked   : preflight
+//! sample    : checking, baking, returning
+//! exited    : starting, checking, baking, returning
+//! resolved  : stuck
+//! done      : everywhere (in a state of rest: what was to be stored, or settled)
+//! failed    : everywhere (likewise)
+//! timeout   : everywhere
+//! ```
 
 mod assignment;
 mod effect;

@@ -89,6 +89,26 @@ pub enum Phase {
     Stuck,
 }
 
+impl Phase {
+    /// Every phase, in the order of a deployment.
+    pub const ALL: [Self; 14] = [
+        Self::Idle,
+        Self::Authorised,
+        Self::Fetching,
+        Self::Assembled,
+        Self::Preflight,
+        Self::Stopping,
+        Self::Activating,
+        Self::Starting,
+        Self::Checking,
+        Self::Baking,
+        Self::Committed,
+        Self::Returning,
+        Self::Returned,
+        Self::Stuck,
+    ];
+}
+
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -4,6 +4,7 @@ use cutover_machine::*;
 use cutover_shared::digest::Digest;
 use proptest::prelude::*;
 
+use crate::diagram::leads;
 use crate::world::*;
 
 /// What happens next.
@@ -165,6 +166,16 @@ impl Run {
     }
 
     fn step(&mut self, chaos: Chaos) {
+        let from = self.machine.phase();
+        self.happen(chaos);
+        let to = self.machine.phase();
+        // After a crash it goes on from what was stored, which may be one state earlier.
+        let crashed = matches!(chaos, Chaos::Crash { .. });
+        assert!(crashed || from == to || leads(from, to), "{from} -> {to} by {chaos:?}");
+        self.holds();
+    }
+
+    fn happen(&mut self, chaos: Chaos) {
         match chaos {
             Chaos::Poll => self.poll(),
             Chaos::Well | Chaos::Fail { .. } | Chaos::Badly => self.answer(&chaos),
@@ -210,7 +221,6 @@ impl Run {
             Chaos::Order(kind, reversibility, hooks) => self.order(kind, reversibility, hooks),
             Chaos::Crash { running, took_effect } => self.crash(running, took_effect),
         }
-        self.holds();
     }
 
     fn order(&mut self, kind: Kind, reversibility: Reversibility, hooks: bool) {

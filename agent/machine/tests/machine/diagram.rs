@@ -1,8 +1,10 @@
 //! Explores every state that the machine can get into with every event, and compares the transitions
-//! with the diagram in its documentation. On the way: nothing panics, and what is rejected changes
-//! nothing.
+//! with the diagram in its documentation, and what is taken where with the table there. On the way: nothing
+//! panics, what is rejected changes nothing, and each event was tried in each state.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use cutover_machine::*;
@@ -11,6 +13,67 @@ use cutover_shared::digest::Digest;
 use crate::world::*;
 
 type Edge = (String, String, String);
+
+/// Every event that the machine has a `handle_` for.
+const EVENTS: [&str; 10] = [
+    "order",
+    "hold",
+    "clearance",
+    "done",
+    "failed",
+    "blocked",
+    "sample",
+    "exited",
+    "resolved",
+    "timeout",
+];
+
+fn every_pair() -> BTreeSet<(String, String)> {
+    let events_of = |phase: &Phase| EVENTS.map(|event| (phase.to_string(), event.to_owned()));
+    Phase::ALL.iter().flat_map(events_of).collect()
+}
+
+/// The states in which each event can be taken, by the documentation.
+fn taken_by_the_table() -> BTreeSet<(String, String)> {
+    let mut pairs = BTreeSet::new();
+    for line in include_str!("../../src/lib.rs").lines() {
+        let row = line.strip_prefix("//! ").and_then(|line| line.split_once(':'));
+        let Some((event, states)) = row.filter(|(event, _)| EVENTS.contains(&event.trim())) else {
+            continue;
+        };
+        if states.trim_start().starts_with("everywhere") {
+            pairs.extend(Phase::ALL.map(|phase| (phase.to_string(), event.trim().to_owned())));
+            continue;
+        }
+        for state in states.split(',') {
+            pairs.insert((state.trim().to_owned(), event.trim().to_owned()));
+        }
+    }
+    pairs
+}
+
+/// An effect that no explored machine has come to: the last one of a machine that has deployed often.
+static NOBODYS: LazyLock<EffectId> = LazyLock::new(|| {
+    let (mut machine, mut world, mut now) = committed_once();
+    let last = Cell::new(None);
+    for generation in 2..100 {
+        let mut order = order(generation);
+        (order.window_start, order.window_end) = (now.wall, now.wall + WINDOW);
+        machine.handle_order(order, now).unwrap();
+        let seen = |issued: &Issued| {
+            last.set(Some(issued.id));
+            false
+        };
+        now = run_until(&mut machine, &mut world, now, seen).0;
+    }
+    last.get().unwrap()
+});
+
+/// Whether the documentation has a transition between the two, whatever causes it.
+pub(crate) fn leads(from: Phase, to: Phase) -> bool {
+    static EDGES: LazyLock<BTreeSet<Edge>> = LazyLock::new(documented);
+    EDGES.iter().any(|(a, b, _)| (a, b) == (&from.to_string(), &to.to_string()))
+}
 
 fn documented() -> BTreeSet<Edge> {
     let source = include_str!("../../src/lib.rs");
@@ -90,6 +153,8 @@ struct Explorer {
     seen: BTreeSet<String>,
     todo: VecDeque<Node>,
     edges: BTreeSet<Edge>,
+    /// Whether an event was taken in a state, once at least; no entry: it was never tried there.
+    tried: BTreeMap<(String, String), bool>,
 }
 
 impl Explorer {
@@ -109,7 +174,9 @@ impl Explorer {
     ) {
         let mut next = node.clone();
         let from = node.machine.phase();
-        match event(&mut next) {
+        let answer = event(&mut next);
+        *self.tried.entry((from.to_string(), cause.to_owned())).or_default() |= answer.is_ok();
+        match answer {
             Err(_) => assert_eq!(next.machine, node.machine, "a rejected {cause} changes nothing"),
             Ok(()) => {
                 self.edge(from, next.machine.phase(), cause);
@@ -143,6 +210,7 @@ impl Explorer {
                 self.answers(&node, &issued, &rest);
             }
         }
+        self.unasked(node);
         self.apply(node, "hold", |it| hold(it, Withstands::Return));
         self.apply(node, "hold", |it| hold(it, Withstands::Finish));
         self.apply(node, "exited", |it| it.machine.handle_exited("signal 9", it.now));
@@ -198,6 +266,29 @@ impl Explorer {
         }
     }
 
+    /// Answers to what nobody asked: each kind, in each state.
+    fn unasked(&mut self, node: &Node) {
+        type Handle = fn(&mut Machine, EffectId, Now) -> Result<(), Rejection>;
+        let granted = |it: &mut Machine, id, now| {
+            it.handle_clearance(id, Decision::Granted(Digest::of(b"clearance")), now)
+        };
+        let answers: [(&str, Handle); 5] = [
+            ("done", Machine::handle_done),
+            ("failed", |it, id, now| it.handle_failed(id, "no", now)),
+            ("blocked", |it, id, now| it.handle_blocked(id, "inhibited", now)),
+            ("sample", |it, id, now| it.handle_sample(id, sample(true, now), now)),
+            ("clearance", granted),
+        ];
+        for (cause, handle) in answers {
+            self.apply(node, cause, |it| {
+                let id = *NOBODYS;
+                let answer = handle(&mut it.machine, id, it.now);
+                assert_eq!(answer, Err(Rejection::Stale(id)), "{cause}");
+                answer
+            });
+        }
+    }
+
     fn crash(&mut self, node: &Node) {
         for late in [Duration::ZERO, WINDOW] {
             let now = Now { wall: node.now.wall + late, monotonic: Duration::ZERO };
@@ -221,9 +312,13 @@ fn hold(node: &mut Node, active: Withstands) -> Result<(), Rejection> {
 }
 
 #[test]
-fn the_diagram_is_what_the_code_does() {
-    let mut explorer =
-        Explorer { seen: BTreeSet::new(), todo: VecDeque::new(), edges: BTreeSet::new() };
+fn the_diagram_and_the_table_are_what_the_code_does() {
+    let mut explorer = Explorer {
+        seen: BTreeSet::new(),
+        todo: VecDeque::new(),
+        edges: BTreeSet::new(),
+        tried: BTreeMap::new(),
+    };
     for (kind, reversibility, hooks) in [
         (Kind::Forward, Reversibility::Reversible, all_hooks()),
         (Kind::Forward, Reversibility::Reversible, Hooks::default()),
@@ -264,4 +359,16 @@ fn the_diagram_is_what_the_code_does() {
         missing.is_empty() && invented.is_empty(),
         "not in the diagram: {missing:#?}\nnot in the code: {invented:#?}"
     );
+    let tried: BTreeSet<_> = explorer.tried.keys().cloned().collect();
+    assert_eq!(tried, every_pair(), "each event was tried in each state");
+    let taken = explorer.tried.into_iter().filter(|(_, taken)| *taken).map(|(pair, _)| pair);
+    assert_eq!(taken.collect::<BTreeSet<_>>(), taken_by_the_table());
+}
+
+#[test]
+fn every_handle_is_explored() {
+    let handled = include_str!("../../src/machine.rs").lines().filter_map(|line| {
+        line.trim().strip_prefix("pub fn handle_").map(|rest| rest.split('(').next().unwrap())
+    });
+    assert_eq!(handled.collect::<BTreeSet<_>>(), BTreeSet::from(EVENTS));
 }
