@@ -51,6 +51,19 @@ pub(crate) fn base() -> &'static (World, Way) {
     })
 }
 
+#[test]
+fn the_log_tells_what_a_host_runs() {
+    let (world, _) = base();
+    let record = world.state.host(&key("p1").public().id()).unwrap();
+    let installed = HostFacts::from_log(record, &name("web")).installed;
+    let outcome = record.installed.get(&name("web")).unwrap();
+    assert_eq!((installed.generation, outcome.generation), (1, 1));
+    assert_eq!((installed.running, installed.previous), (Some(Digest::of(b"0.9")), None));
+    assert!(installed.committed_by.is_some());
+    let strange = HostFacts::from_log(record, &name("api")).installed;
+    assert_eq!((strange.generation, strange.running), (0, None));
+}
+
 /// What has become of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
