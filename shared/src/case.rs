@@ -4,6 +4,7 @@
 //! verified ([`Verified`]). What the statements add up to is decided in [`mod@crate::authorise`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::digest::Digest;
@@ -11,8 +12,8 @@ use crate::key::KeyId;
 use crate::name::Name;
 use crate::policy::Signer;
 use crate::statement::{
-    Assessment, Booking, Cancel, Delivery, Event, Header, Hold, IterationApproval, Judgement,
-    Outcome, Override, Release, Resume, Review, Vote, Waiver, WindowRelease,
+    Assessment, Booking, Cancel, Delivery, Event, Hold, IterationApproval, Judgement, Outcome,
+    Override, Release, Resume, Review, Validity, Vote, Waiver, WindowRelease,
 };
 use crate::time::Time;
 
@@ -29,8 +30,8 @@ use crate::time::Time;
 pub struct Verified<T> {
     pub(crate) id: Digest,
     pub(crate) index: u64,
-    pub(crate) header: Header,
-    pub(crate) signers: Box<[Signer]>,
+    pub(crate) header: Validity,
+    pub(crate) signers: Arc<[Signer]>,
     pub(crate) says: T,
 }
 
@@ -46,7 +47,7 @@ impl<T> Verified<T> {
     }
 
     /// When it was signed, and between which instants it is usable.
-    pub fn header(&self) -> &Header {
+    pub fn header(&self) -> &Validity {
         &self.header
     }
 
@@ -82,20 +83,14 @@ impl<T> Verified<T> {
 /// long, decide nothing, and are read from the log by whoever wants to see them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reported {
+    /// What it is about; the hosts of one order share it.
+    pub about: Arc<About>,
     /// The host's name.
     pub host: Name,
     /// Its host key.
     pub host_key: KeyId,
-    /// The application.
-    pub application: Name,
     /// The order's generation on this host for this application.
     pub generation: u64,
-    /// The `booking` or `rollback` statement that was carried out.
-    pub order: Digest,
-    /// The `release` statement that it is about.
-    pub release: Digest,
-    /// The package that it is about.
-    pub package: Digest,
     /// What happened.
     pub event: Event,
     /// The package that runs now; none when the application is absent.
@@ -106,16 +101,41 @@ pub struct Reported {
     pub ended: Time,
 }
 
+/// What a report is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// The application.
+    pub application: Name,
+    /// The `booking` or `rollback` statement that was carried out.
+    pub order: Digest,
+    /// The `release` statement that it is about.
+    pub release: Digest,
+    /// The package that it is about.
+    pub package: Digest,
+}
+
+/// A report is asked for what it is about as if it were its own.
+impl Deref for Reported {
+    type Target = About;
+
+    fn deref(&self) -> &About {
+        &self.about
+    }
+}
+
 impl From<Outcome> for Reported {
     fn from(it: Outcome) -> Self {
-        Self {
-            host: it.host,
-            host_key: it.host_key,
+        let about = About {
             application: it.application,
-            generation: it.generation,
             order: it.order,
             release: it.release,
             package: it.package,
+        };
+        Self {
+            about: Arc::new(about),
+            host: it.host,
+            host_key: it.host_key,
+            generation: it.generation,
             event: it.event,
             running: it.running,
             started: it.started,
@@ -132,7 +152,7 @@ pub struct BookingCase {
     /// Its release, when it was released.
     pub released: Option<Verified<WindowRelease>>,
     /// Its cancellation.
-    pub cancelled: Option<Verified<Cancel>>,
+    pub cancelled: Option<Box<Verified<Cancel>>>,
     /// What lets it pass freezes.
     pub overrides: Vec<Verified<Override>>,
     /// What hosts reported of it, in log order.
@@ -165,7 +185,7 @@ pub struct Case {
     /// What ended them, by hold.
     pub resumes: BTreeMap<Digest, Verified<Resume>>,
     /// The cancellation of the whole release.
-    pub cancelled: Option<Verified<Cancel>>,
+    pub cancelled: Option<Box<Verified<Cancel>>>,
     /// The submission that took its place.
     pub superseded_by: Option<Digest>,
 }
@@ -247,7 +267,7 @@ fn last_by_owner<'a, T: 'a>(
 ) -> BTreeMap<&'a Name, &'a Verified<T>> {
     let mut last = BTreeMap::new();
     for statement in statements {
-        for signer in &statement.signers {
+        for signer in &*statement.signers {
             last.insert(&signer.owner, statement);
         }
     }

@@ -1,8 +1,10 @@
 //! SHA-256, the one hash of the system (FIPS 180-4).
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
@@ -93,8 +95,9 @@ impl FromStr for Digest {
         if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(wrong());
         }
-        let bytes = hex::decode(text).map_err(|_| wrong())?;
-        bytes.try_into().map(Self).map_err(|_| wrong())
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| wrong())?;
+        Ok(Self(bytes))
     }
 }
 
@@ -108,11 +111,25 @@ impl Serialize for Digest {
     }
 }
 
+/// Reads a value from its text without a copy of the text.
+pub(crate) struct Text<T>(pub(crate) PhantomData<T>);
+
+impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            let text = String::deserialize(deserializer)?;
-            text.parse().map_err(serde::de::Error::custom)
+            deserializer.deserialize_str(Text(PhantomData))
         } else {
             <[u8; 32]>::deserialize(deserializer).map(Self)
         }

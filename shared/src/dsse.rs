@@ -5,6 +5,7 @@
 //! ever re-encoded to be checked. An envelope's identity is the SHA-256 of that encoding, so that
 //! wrapping the same payload again, or adding a signature, does not make another statement.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::marker::PhantomData;
@@ -57,18 +58,21 @@ pub enum EnvelopeError {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct EnvelopeJson {
-    payload: String,
-    #[serde(rename = "payloadType")]
-    payload_type: String,
-    signatures: Vec<Object<SignatureJson>>,
+struct EnvelopeJson<'a> {
+    #[serde(borrow)]
+    payload: Cow<'a, str>,
+    #[serde(borrow, rename = "payloadType")]
+    payload_type: Cow<'a, str>,
+    #[serde(borrow)]
+    signatures: Vec<Object<SignatureJson<'a>>>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SignatureJson {
+struct SignatureJson<'a> {
     keyid: KeyId,
-    sig: String,
+    #[serde(borrow)]
+    sig: Cow<'a, str>,
 }
 
 /// A JSON object and nothing else: serde takes an array of the fields' values for a struct as well, which
@@ -99,10 +103,14 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 
 /// The pre-authentication encoding: `DSSEv1 <length of type> <type> <length of payload> <payload>`.
 pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let mut bytes =
-        format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
+    let mut bytes = pae_head(payload_type, payload);
     bytes.extend_from_slice(payload);
     bytes
+}
+
+/// What stands before the payload in it.
+fn pae_head(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+    format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes()
 }
 
 impl Envelope {
@@ -116,34 +124,35 @@ impl Envelope {
         if bytes.len() > MAX_ENVELOPE {
             return Err(EnvelopeError::TooLong(bytes.len()));
         }
-        let Object(json): Object<EnvelopeJson> =
+        let Object(json): Object<EnvelopeJson<'_>> =
             serde_json::from_slice(bytes).map_err(EnvelopeError::Json)?;
         if json.signatures.is_empty() || json.signatures.len() > MAX_SIGNATURES {
             return Err(EnvelopeError::Count(json.signatures.len()));
         }
-        let payload =
-            BASE64_STANDARD.decode(&json.payload).map_err(|_| EnvelopeError::Base64("payload"))?;
+        let payload = BASE64_STANDARD
+            .decode(json.payload.as_bytes())
+            .map_err(|_| EnvelopeError::Base64("payload"))?;
         let mut signatures = Vec::with_capacity(json.signatures.len());
         let mut keys = BTreeSet::new();
         for Object(signature) in json.signatures {
-            let bytes = BASE64_STANDARD.decode(&signature.sig).ok();
+            let bytes = BASE64_STANDARD.decode(signature.sig.as_bytes()).ok();
             let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
             if !keys.insert(signature.keyid) {
                 return Err(EnvelopeError::Repeated(signature.keyid));
             }
             signatures.push((signature.keyid, bytes.ok_or(EnvelopeError::Base64("signature"))?));
         }
-        Ok(Self { payload_type: json.payload_type, payload, signatures })
+        Ok(Self { payload_type: json.payload_type.into_owned(), payload, signatures })
     }
 
     /// The JSON form, compact.
     pub fn to_bytes(&self) -> Vec<u8> {
         let signatures = self.signatures.iter().map(|(keyid, sig)| {
-            Object(SignatureJson { keyid: *keyid, sig: BASE64_STANDARD.encode(sig) })
+            Object(SignatureJson { keyid: *keyid, sig: BASE64_STANDARD.encode(sig).into() })
         });
         let json = EnvelopeJson {
-            payload: BASE64_STANDARD.encode(&self.payload),
-            payload_type: self.payload_type.clone(),
+            payload: BASE64_STANDARD.encode(&self.payload).into(),
+            payload_type: self.payload_type.as_str().into(),
             signatures: signatures.collect(),
         };
         serde_json::to_vec(&json).expect("an envelope is plain text in JSON")
@@ -171,7 +180,7 @@ impl Envelope {
 
     /// The identity: SHA-256 of [`Envelope::pae`].
     pub fn id(&self) -> Digest {
-        Digest::of(&self.pae())
+        Digest::of_parts([&*pae_head(&self.payload_type, &self.payload), &self.payload])
     }
 
     /// Adds the signature of `key`, in place of an earlier one of the same key.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::{Case, Reported, Verified};
+use crate::case::{BookingCase, Case, Reported, Verified};
 use crate::digest::Digest;
 use crate::dsse::Envelope;
 use crate::fold::State;
@@ -190,50 +190,157 @@ pub fn extends(old: &TreeHead, new: &TreeHead, proof: &[Digest]) -> Result<(), R
 }
 
 /// The places in the log of everything that `host` needs to judge `order`, given that it knows the
-/// policies before `policy_version` and that one.
+/// policies before `policy_version` and that one. Judged by what stands there, an order is what it is
+/// judged by the whole log.
 pub fn select(state: &State, order: &Digest, host: &KeyId, policy_version: u64) -> BTreeSet<u64> {
-    let mut indexes = BTreeSet::new();
+    let mut selection = Selection { state, indexes: BTreeSet::new(), cases: BTreeSet::new() };
     let newer = state.policy_indexes().range(policy_version..);
-    indexes.extend(newer.map(|(_, index)| *index));
-    add_host(state, host, &mut indexes);
+    selection.indexes.extend(newer.map(|(_, index)| *index));
+    selection.host(host);
     if let Some((case, booking)) = state.booking(order) {
-        add_case(state, case, &mut indexes);
-        let says = booking.booking.says();
-        indexes.extend([booking.booking.index()]);
-        indexes.extend(booking.released.iter().map(Verified::index));
-        indexes.extend(booking.cancelled.iter().map(Verified::index));
-        for it in &booking.overrides {
-            indexes.insert(it.index());
-            let named = it.says().freezes.iter().filter_map(|it| state.freeze(&it.freeze));
-            indexes.extend(
-                named.flat_map(|it| {
-                    it.lifted.iter().map(Verified::index).chain([it.declared.index()])
-                }),
-            );
-        }
-        let window = says.window;
-        indexes.extend(
-            state.freezes_over(&says.application, &says.environment, window).map(Verified::index),
-        );
-        for outcome in deciding(state, case) {
-            indexes.insert(outcome.index());
-            add_host(state, &outcome.says().host_key, &mut indexes);
-            let order = &outcome.says().order;
-            indexes.extend(state.booking(order).map(|(_, other)| other.booking.index()));
-            indexes.extend(state.rollback(order).map(|other| other.rollback.index()));
-        }
+        selection.order(case, booking);
     }
     if let Some(case) = state.rollback(order) {
-        indexes.insert(case.rollback.index());
+        selection.indexes.insert(case.rollback.index());
     }
-    if let Some(package) = return_target(state, order, host)
-        && state.denial(&package).is_some()
-    {
-        for release in state.cases_of_package(&package) {
-            add_case(state, release, &mut indexes);
+    if let Some(package) = return_target(state, order, host) {
+        selection.denial(&package);
+    }
+    selection.indexes
+}
+
+struct Selection<'a> {
+    state: &'a State,
+    indexes: BTreeSet<u64>,
+    /// The cases whose submission is in.
+    cases: BTreeSet<Digest>,
+}
+
+impl Selection<'_> {
+    fn order(&mut self, case: &Case, booking: &BookingCase) {
+        let package = &case.release.says().package;
+        self.case(case);
+        self.superseded(case);
+        self.denial(package);
+        self.booking(booking);
+        self.indexes.extend(booking.released.iter().map(Verified::index));
+        self.indexes.extend(booking.cancelled.iter().map(|it| it.index()));
+        for it in &booking.overrides {
+            self.indexes.insert(it.index());
+            let named = it.says().freezes.iter().filter_map(|it| self.state.freeze(&it.freeze));
+            for it in named {
+                self.indexes.insert(it.declared.index());
+                self.indexes.extend(it.lifted.iter().map(Verified::index));
+            }
+        }
+        let says = booking.booking.says();
+        let freezes = self.state.freezes_over(&says.application, &says.environment, says.window);
+        self.indexes.extend(freezes.map(Verified::index));
+        for outcome in deciding(self.state, case) {
+            self.indexes.insert(outcome.index());
+            self.host(&outcome.says().host_key);
+            let order = &outcome.says().order;
+            if let Some((other, booking)) = self.state.booking(order) {
+                self.submission(other);
+                self.booking(booking);
+            }
+            let returned = self.state.rollback(order);
+            self.indexes.extend(returned.map(|other| other.rollback.index()));
         }
     }
-    indexes
+
+    fn booking(&mut self, booking: &BookingCase) {
+        self.indexes.insert(booking.booking.index());
+    }
+
+    fn host(&mut self, host: &KeyId) {
+        let Some(record) = self.state.host(host) else {
+            return;
+        };
+        let enrolment = record.enrolment.says();
+        let grant = enrolment.grant.and_then(|grant| self.state.grant(&grant));
+        self.indexes.insert(record.enrolment.index());
+        self.indexes.extend(record.retired);
+        self.indexes.extend(grant.map(|it| it.grant.index()));
+        if let Some(before) = enrolment.replaces {
+            self.host(&before);
+        }
+    }
+
+    /// A submission, and those without which it is not known to be good: the one whose place it takes, and
+    /// the iteration before.
+    fn submission(&mut self, case: &Case) {
+        if !self.cases.insert(case.release.id()) {
+            return;
+        }
+        self.indexes.insert(case.release.index());
+        let says = case.release.says();
+        let previous = says.iteration.as_ref().and_then(|it| it.previous);
+        for before in [says.supersedes, previous].into_iter().flatten() {
+            if let Some(before) = self.state.case(&before) {
+                self.submission(before);
+            }
+        }
+    }
+
+    /// Everything said about a release itself, and about the iteration before.
+    fn case(&mut self, case: &Case) {
+        self.submission(case);
+        self.said(case);
+        let says = case.release.says();
+        if let Some(record) = says.standard.and_then(|it| self.state.standard(&it)) {
+            self.indexes.insert(record.approved.index());
+            self.indexes.extend(record.withdrawn);
+        }
+        if let Some(iteration) = &says.iteration {
+            self.indexes.extend(self.state.emergency(&iteration.grounds).map(Verified::index));
+            if let Some(previous) = iteration.previous.and_then(|it| self.state.case(&it)) {
+                self.said(previous);
+            }
+        }
+    }
+
+    fn said(&mut self, case: &Case) {
+        self.indexes.extend(case.reviews.iter().map(Verified::index));
+        self.indexes.extend(case.assessments.iter().map(Verified::index));
+        self.indexes.extend(case.votes.iter().map(Verified::index));
+        self.indexes.extend(case.approvals.iter().map(Verified::index));
+        self.indexes.extend(case.deliveries.iter().map(Verified::index));
+        self.indexes.extend(case.waivers.iter().map(Verified::index));
+        self.indexes.extend(case.holds.iter().map(Verified::index));
+        self.indexes.extend(case.resumes.values().map(Verified::index));
+        self.indexes.extend(case.cancelled.iter().map(|it| it.index()));
+    }
+
+    /// What took the place of a release: a later submission, and later iterations that were approved.
+    fn superseded(&mut self, case: &Case) {
+        if let Some(later) = case.superseded_by.and_then(|later| self.state.case(&later)) {
+            self.submission(later);
+        }
+        let Some(mine) = &case.release.says().iteration else {
+            return;
+        };
+        for other in self.state.cases_of_emergency(&mine.grounds) {
+            let theirs = other.release.says().iteration.as_ref();
+            if !other.approvals.is_empty() && theirs.is_some_and(|it| it.number > mine.number) {
+                self.submission(other);
+                self.indexes.extend(other.approvals.iter().map(Verified::index));
+            }
+        }
+    }
+
+    /// The denial of a package, which may have been said of another submission of it.
+    fn denial(&mut self, package: &Digest) {
+        let Some(denial) = self.state.denial(package) else {
+            return;
+        };
+        for case in self.state.cases_of_package(package) {
+            if let Some(said) = case.assessments.iter().find(|it| it.id() == *denial) {
+                self.submission(case);
+                self.indexes.insert(said.index());
+            }
+        }
+    }
 }
 
 /// The package that `host` would go back to by this order.
@@ -248,73 +355,22 @@ fn return_target(state: &State, order: &Digest, host: &KeyId) -> Option<Digest> 
 }
 
 /// The outcomes on which the wave and environment rules stand: the last that each host said of an order
-/// with this package, and the last return of the package by anyone.
+/// with this package, and the last return of the package by anyone, under whichever submission.
 fn deciding<'a>(state: &'a State, case: &'a Case) -> Vec<&'a Verified<Reported>> {
-    let package = case.release.says().package;
-    let returns = state.rollbacks_from(&package).flat_map(|rollback| &rollback.outcomes);
+    let package = &case.release.says().package;
+    let returns = || state.rollbacks_from(package).flat_map(|rollback| &rollback.outcomes);
     let mut last: BTreeMap<(KeyId, Digest), &Verified<Reported>> = BTreeMap::new();
-    let mut returned: Option<&Verified<Reported>> = None;
-    for outcome in case.outcomes().chain(returns).filter(|it| it.says().package == package) {
-        match outcome.says().event {
-            Event::Refused { .. } | Event::Drifted { .. } => continue,
-            Event::Committed => {}
-            Event::Returned { .. } | Event::RolledBack | Event::Stuck { .. } => {
-                if returned.is_none_or(|known| known.index() < outcome.index()) {
-                    returned = Some(outcome);
-                }
-            }
+    for outcome in case.outcomes().chain(returns()).filter(|it| it.says().package == *package) {
+        if let Event::Refused { .. } | Event::Drifted { .. } = outcome.says().event {
+            continue;
         }
         let place = last.entry((outcome.says().host_key, outcome.says().order)).or_insert(outcome);
         if place.index() < outcome.index() {
             *place = outcome;
         }
     }
+    let returned = state.returned_at(package);
+    let anywhere = state.cases_of_package(package).flat_map(Case::outcomes).chain(returns());
+    let returned = anywhere.filter(|it| Some(it.index()) == returned);
     last.into_values().chain(returned).collect()
-}
-
-fn add_host(state: &State, host: &KeyId, indexes: &mut BTreeSet<u64>) {
-    let Some(record) = state.host(host) else {
-        return;
-    };
-    indexes.insert(record.enrolment.index());
-    indexes.extend(record.retired);
-    let enrolment = record.enrolment.says();
-    if let Some(grant) = enrolment.grant.and_then(|grant| state.grant(&grant)) {
-        indexes.insert(grant.grant.index());
-    }
-    if let Some(before) = enrolment.replaces {
-        add_host(state, &before, indexes);
-    }
-}
-
-fn add_case(state: &State, case: &Case, indexes: &mut BTreeSet<u64>) {
-    if !indexes.insert(case.release.index()) {
-        return;
-    }
-    indexes.extend(case.reviews.iter().map(Verified::index));
-    indexes.extend(case.assessments.iter().map(Verified::index));
-    indexes.extend(case.votes.iter().map(Verified::index));
-    indexes.extend(case.approvals.iter().map(Verified::index));
-    indexes.extend(case.deliveries.iter().map(Verified::index));
-    indexes.extend(case.waivers.iter().map(Verified::index));
-    indexes.extend(case.holds.iter().map(Verified::index));
-    indexes.extend(case.resumes.values().map(Verified::index));
-    indexes.extend(case.cancelled.iter().map(Verified::index));
-    if let Some(later) = case.superseded_by.and_then(|later| state.case(&later)) {
-        indexes.insert(later.release.index());
-    }
-    if let Some(earlier) = case.release.says().supersedes.and_then(|it| state.case(&it)) {
-        // The submission is only known to be good with the one whose place it takes.
-        add_case(state, earlier, indexes);
-    }
-    if let Some(record) = case.release.says().standard.and_then(|it| state.standard(&it)) {
-        indexes.insert(record.approved.index());
-        indexes.extend(record.withdrawn);
-    }
-    if let Some(iteration) = &case.release.says().iteration {
-        indexes.extend(state.emergency(&iteration.grounds).map(Verified::index));
-        if let Some(previous) = iteration.previous.and_then(|it| state.case(&it)) {
-            add_case(state, previous, indexes);
-        }
-    }
 }

@@ -1,10 +1,13 @@
 //! Names that people choose: of hosts, environments, applications, owners, waves, labels.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::digest::Text;
 
 /// A name: 1 to 63 of `a-z 0-9 . _ -`, beginning and ending with a letter or digit. It is safe in paths,
 /// URLs, unit names and shell words as it is. Copies share one text: a log speaks of few names, often.
@@ -62,7 +65,7 @@ impl Serialize for Name {
 
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        deserializer.deserialize_str(Text(PhantomData))
     }
 }
 

@@ -49,6 +49,8 @@ struct Trusted {
     document: PolicyDocument,
     /// Where in the document each key is.
     places: BTreeMap<KeyId, usize>,
+    /// Each key's owner as a signer, shared by all that they sign.
+    voices: Vec<Arc<[Signer]>>,
 }
 
 impl TrustPolicy {
@@ -93,7 +95,9 @@ impl TrustPolicy {
     fn trusted(id: Digest, document: PolicyDocument) -> Self {
         let keys = document.keys.iter().enumerate();
         let places = keys.map(|(place, entry)| (entry.key.id(), place)).collect();
-        Self(Arc::new(Trusted { id, document, places }))
+        let voice = |it: &KeyEntry| Signer { key: it.key.id(), owner: it.owner.clone() };
+        let voices = document.keys.iter().map(|entry| Arc::from([voice(entry)])).collect();
+        Self(Arc::new(Trusted { id, document, places, voices }))
     }
 
     /// The entry of a key.
@@ -121,10 +125,17 @@ impl TrustPolicy {
     }
 
     /// The people of the keys that signed a statement validly, if it stands at `index` of the log.
-    pub fn signers(&self, valid: &BTreeSet<KeyId>, index: u64) -> Box<[Signer]> {
+    pub fn signers(&self, valid: &BTreeSet<KeyId>, index: u64) -> Arc<[Signer]> {
         let counting = valid.iter().filter(|key| self.counts(key, index));
-        let entries = counting.filter_map(|key| self.entry(key));
-        entries.map(|it| Signer { key: it.key.id(), owner: it.owner.clone() }).collect()
+        let mut voices = counting.filter_map(|key| Some(&self.0.voices[*self.0.places.get(key)?]));
+        match (voices.next(), voices.next()) {
+            (None, _) => Arc::default(),
+            (Some(only), None) => Arc::clone(only),
+            (Some(first), Some(second)) => {
+                let all = [first, second].into_iter().chain(voices);
+                all.flat_map(|voice| voice.iter().cloned()).collect()
+            }
+        }
     }
 
     /// Whether what a key signed counts when it stands at `index` of the log.

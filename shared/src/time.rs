@@ -1,6 +1,7 @@
 //! Instants: UTC, in whole milliseconds since 1970. Nothing here reads a clock.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::ops::{Add, Sub};
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,13 +12,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// An instant. In documents RFC 3339 in UTC (`2026-03-08T06:30:00Z`, milliseconds only where there are
 /// some), in frames milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Time(i64);
+pub struct Time(NonZeroU64);
 
 impl Time {
     /// From milliseconds since 1970; `None` outside the years that RFC 3339 can write.
     pub fn from_millis(millis: i64) -> Option<Self> {
         let first = Timestamp::MIN.as_millisecond().max(YEAR_0001);
-        (first..=Timestamp::MAX.as_millisecond()).contains(&millis).then_some(Self(millis))
+        (first..=Timestamp::MAX.as_millisecond()).contains(&millis).then(|| Self::written(millis))
     }
 
     /// From a jiff timestamp, cut to milliseconds.
@@ -27,27 +28,38 @@ impl Time {
 
     /// Milliseconds since 1970.
     pub const fn as_millis(self) -> i64 {
-        self.0
+        (self.0.get() ^ SIGN).cast_signed()
+    }
+
+    /// Of milliseconds that are within bounds. Kept so that the order is that of the number, and that no
+    /// instant is a zero: an instant that may be absent takes no more room than one.
+    fn written(millis: i64) -> Self {
+        Self(NonZeroU64::new(millis.cast_unsigned() ^ SIGN).unwrap_or(NonZeroU64::MIN))
     }
 
     /// As a jiff timestamp.
     pub fn timestamp(self) -> Timestamp {
-        Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::UNIX_EPOCH)
+        Timestamp::from_millisecond(self.as_millis()).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// How long after `earlier` this is; zero when it is not after.
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+        Duration::from_millis(
+            u64::try_from(self.as_millis().saturating_sub(earlier.as_millis())).unwrap_or(0),
+        )
     }
 
     /// How far apart the two are, whichever is first.
     pub fn distance(self, other: Self) -> Duration {
-        Duration::from_millis(self.0.abs_diff(other.0))
+        Duration::from_millis(self.as_millis().abs_diff(other.as_millis()))
     }
 }
 
 /// 0001-01-01T00:00:00Z: RFC 3339 has no years before 0000, and nothing here happens before year 1.
 const YEAR_0001: i64 = -62_135_596_800_000;
+
+/// What turns the order of whole numbers into that of natural ones.
+const SIGN: u64 = 1 << 63;
 
 impl Add<Duration> for Time {
     type Output = Self;
@@ -55,7 +67,7 @@ impl Add<Duration> for Time {
     /// Saturates at the last instant that can be written.
     fn add(self, span: Duration) -> Self {
         let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-        Self(self.0.saturating_add(millis).min(Timestamp::MAX.as_millisecond()))
+        Self::written(self.as_millis().saturating_add(millis).min(Timestamp::MAX.as_millisecond()))
     }
 }
 
@@ -65,14 +77,18 @@ impl Sub<Duration> for Time {
     /// Saturates at the first instant that can be written.
     fn sub(self, span: Duration) -> Self {
         let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-        Self(self.0.saturating_sub(millis).max(YEAR_0001))
+        Self::written(self.as_millis().saturating_sub(millis).max(YEAR_0001))
     }
 }
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let timestamp = self.timestamp();
-        if self.0 % 1000 == 0 { write!(f, "{timestamp:.0}") } else { write!(f, "{timestamp:.3}") }
+        if self.as_millis() % 1000 == 0 {
+            write!(f, "{timestamp:.0}")
+        } else {
+            write!(f, "{timestamp:.3}")
+        }
     }
 }
 
@@ -102,7 +118,7 @@ impl Serialize for Time {
         if serializer.is_human_readable() {
             serializer.collect_str(self)
         } else {
-            self.0.serialize(serializer)
+            self.as_millis().serialize(serializer)
         }
     }
 }

@@ -4,6 +4,7 @@
 mod exceptions;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{Signed, State};
 use crate::case::Verified;
@@ -50,7 +51,7 @@ struct Exam<'a> {
     state: &'a State,
     policy: &'a TrustPolicy,
     signed: &'a Signed,
-    signers: Box<[Signer]>,
+    signers: Arc<[Signer]>,
     statement: &'a Statement,
 }
 
@@ -82,7 +83,7 @@ impl State {
         let vouchers = exam.check()?;
         let signers = exam.signers;
         let Signed { id, statement: Statement { header, says }, .. } = signed;
-        let statement = Verified { id, index, header, signers, says };
+        let statement = Verified { id, index, header: header.validity(), signers, says };
         Ok(Examined { statement, policy: None, vouchers })
     }
 
@@ -109,7 +110,7 @@ impl State {
         let valid = signed.signers(|key| policy.entry(key).map(|entry| entry.key.clone()))?;
         let signers = policy.signers(&valid, index);
         let Signed { id, statement: Statement { header, says }, .. } = signed;
-        let statement = Verified { id, index, header, signers, says };
+        let statement = Verified { id, index, header: header.validity(), signers, says };
         Ok(Examined { statement, policy: Some(policy), vouchers: BTreeSet::new() })
     }
 }

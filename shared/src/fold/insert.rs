@@ -10,7 +10,7 @@ use super::{
     CalendarRecord, Examined, FreezeRecord, GrantRecord, HostRecord, Installed, RollbackCase,
     StandardRecord, State,
 };
-use crate::case::{BookingCase, Case, Reported, Verified};
+use crate::case::{About, BookingCase, Case, Reported, Verified};
 use crate::digest::Digest;
 use crate::name::Name;
 use crate::policy::TrustPolicy;
@@ -266,8 +266,10 @@ impl State {
 
     fn add_cancel(&mut self, cancel: Verified<Cancel>) {
         match cancel.says.booking {
-            Some(booking) => self.in_booking(booking, |it| it.cancelled = Some(cancel)),
-            None => self.in_case(cancel.says.release, |case| case.cancelled = Some(cancel)),
+            Some(booking) => self.in_booking(booking, |it| it.cancelled = Some(Box::new(cancel))),
+            None => self.in_case(cancel.says.release, |case| {
+                case.cancelled = Some(Box::new(cancel));
+            }),
         }
     }
 
@@ -286,12 +288,11 @@ impl State {
 
     fn add_outcome(&mut self, frame: Verified<()>, outcome: Outcome) {
         let mut reported = Reported::from(outcome);
+        if let Some(known) = self.known_about(&reported) {
+            reported.about = known;
+        }
         if let Some(host) = self.hosts.get_mut(&reported.host_key) {
-            let enrolment = &host.enrolment.says;
-            reported.host = enrolment.host.clone();
-            if let Some(application) = enrolment.applications.get(&reported.application) {
-                reported.application = application.clone();
-            }
+            reported.host = host.enrolment.says.host.clone();
             note_installed(host, &reported);
         }
         match &reported.event {
@@ -308,6 +309,14 @@ impl State {
         } else {
             self.in_booking(order, |booking| keep(&mut booking.outcomes, outcome));
         }
+    }
+
+    /// What an earlier report of the same order was about, when it is the same.
+    fn known_about(&self, reported: &Reported) -> Option<Arc<About>> {
+        let of_booking = self.booking(&reported.order).map(|(_, it)| it.outcomes.as_slice());
+        let of_rollback = self.rollbacks.get(&reported.order).map(|it| it.outcomes.as_slice());
+        let known = &of_booking.or(of_rollback)?.first()?.says.about;
+        (*known == reported.about).then(|| Arc::clone(known))
     }
 }
 

@@ -216,6 +216,17 @@ impl State {
         }
     }
 
+    /// Whether both make the same of what was said, wherever they stand in the log and whatever they ignored.
+    pub fn said_alike(&self, other: &Self) -> bool {
+        let bare = |state: &Self| Self {
+            next_index: 0,
+            ignored: Vec::new(),
+            ignored_count: 0,
+            ..state.clone()
+        };
+        bare(self) == bare(other)
+    }
+
     /// The policy in force; `None` only for an empty log.
     pub fn policy(&self) -> Option<&TrustPolicy> {
         self.policy.as_ref()

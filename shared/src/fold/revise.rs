@@ -5,6 +5,7 @@
 //! policy judges the whole of an order's evidence by it; so must everybody who folded the earlier part
 //! under the policy before. What a void statement had stopped, or replaced, stays stopped.
 
+use std::borrow::BorrowMut;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -128,8 +129,8 @@ impl Judge {
     }
 
     /// Whether it was there and counts no longer; then it is gone.
-    fn forgets<T>(&self, it: &mut Option<Verified<T>>) -> bool {
-        let void = it.as_mut().is_some_and(|it| !self.keeps(it));
+    fn forgets<T>(&self, it: &mut Option<impl BorrowMut<Verified<T>>>) -> bool {
+        let void = it.as_mut().is_some_and(|it| !self.keeps(it.borrow_mut()));
         if void {
             *it = None;
         }

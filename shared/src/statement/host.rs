@@ -129,15 +129,20 @@ pub enum Event {
         reason: String,
     },
     /// A managed file is not what was deployed.
-    Drifted {
-        /// The path in the slot.
-        path: String,
-        /// What it should be.
-        expected: Digest,
-        /// What it is; none when it is gone.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        found: Option<Digest>,
-    },
+    Drifted(Box<Drift>),
+}
+
+/// How a managed file differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drift {
+    /// The path in the slot.
+    pub path: String,
+    /// What it should be.
+    pub expected: Digest,
+    /// What it is; none when it is gone.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub found: Option<Digest>,
 }
 
 impl Event {

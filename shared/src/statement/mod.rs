@@ -19,6 +19,7 @@ mod decision;
 mod host;
 mod order;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,7 @@ pub use decision::{
     Judgement, Override, PassedFreeze, Release, Remark, Resume, Review, Standard, Template,
     Verdict, Vote, Waiver,
 };
-pub use host::{Enrolment, Event, Grant, HostChange, Outcome, Reading};
+pub use host::{Drift, Enrolment, Event, Grant, HostChange, Outcome, Reading};
 pub use order::{
     Booking, Clearance, Derivation, HostTurn, MAX_HOSTS, MAX_WAVES, OnHalt, Phase, PlannedHost,
     Rollback, RolloutPlan, Wave, WindowRelease,
@@ -291,25 +292,29 @@ impl Says {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SubjectJson {
-    name: String,
-    digest: BTreeMap<String, Digest>,
+struct SubjectJson<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    digest: BTreeMap<Cow<'a, str>, Digest>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StatementJson {
-    #[serde(rename = "_type")]
-    statement_type: String,
-    subject: Vec<SubjectJson>,
-    #[serde(rename = "predicateType")]
-    predicate_type: String,
-    predicate: Box<RawValue>,
+struct StatementJson<'a> {
+    #[serde(borrow, rename = "_type")]
+    statement_type: Cow<'a, str>,
+    #[serde(borrow)]
+    subject: Vec<SubjectJson<'a>>,
+    #[serde(borrow, rename = "predicateType")]
+    predicate_type: Cow<'a, str>,
+    #[serde(borrow)]
+    predicate: &'a RawValue,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PredicateJson {
+struct PredicateJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     by: Option<KeyId>,
     issued: Time,
@@ -317,7 +322,8 @@ struct PredicateJson {
     not_before: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     not_after: Option<Time>,
-    says: Box<RawValue>,
+    #[serde(borrow)]
+    says: &'a RawValue,
 }
 
 /// Why bytes are not a statement.
@@ -361,17 +367,19 @@ impl Statement {
         if envelope.payload_type() != PAYLOAD_TYPE {
             return Err(StatementError::Type(envelope.payload_type().to_owned(), PAYLOAD_TYPE));
         }
-        let json: StatementJson =
+        let json: StatementJson<'_> =
             serde_json::from_slice(envelope.payload()).map_err(StatementError::Json)?;
         if json.statement_type != STATEMENT_TYPE {
-            return Err(StatementError::Type(json.statement_type, STATEMENT_TYPE));
+            return Err(StatementError::Type(json.statement_type.into_owned(), STATEMENT_TYPE));
         }
         let predicate = predicate_of(&json.predicate_type)?;
-        let body: PredicateJson =
+        let body: PredicateJson<'_> =
             serde_json::from_str(json.predicate.get()).map_err(StatementError::Json)?;
         let says = Says::from_json(predicate, body.says.get())
             .map_err(|fault| StatementError::Says { predicate, fault })?;
-        if !says.subjects().into_iter().map(subject).eq(json.subject.into_iter().map(pair)) {
+        let subjects = says.subjects();
+        let pairs = || json.subject.iter().zip(&subjects);
+        if json.subject.len() != subjects.len() || !pairs().all(|(it, due)| is_subject(it, *due)) {
             return Err(StatementError::Subjects);
         }
         let policy = predicate == Predicate::TrustPolicy;
@@ -399,27 +407,29 @@ impl Statement {
 
     /// The payload bytes of a new statement.
     pub fn to_payload(&self) -> Vec<u8> {
+        const PLAIN: &str = "statements are plain data with text keys";
+        let says = self.says.to_json().expect(PLAIN);
         let body = PredicateJson {
             by: self.header.by,
             issued: self.header.issued,
             not_before: self.header.not_before,
             not_after: self.header.not_after,
-            says: self.says.to_json().expect("statements are plain data with text keys"),
+            says: &says,
         };
+        let body = serde_json::value::to_raw_value(&body).expect(PLAIN);
         let subjects = self.says.subjects().into_iter();
         let json = StatementJson {
-            statement_type: STATEMENT_TYPE.to_owned(),
+            statement_type: STATEMENT_TYPE.into(),
             subject: subjects
                 .map(|(name, digest)| SubjectJson {
-                    name: name.to_owned(),
-                    digest: BTreeMap::from([("sha256".to_owned(), digest)]),
+                    name: name.into(),
+                    digest: BTreeMap::from([("sha256".into(), digest)]),
                 })
                 .collect(),
-            predicate_type: format!("urn:cutover:{}:v1", self.says.predicate()),
-            predicate: serde_json::value::to_raw_value(&body)
-                .expect("statements are plain data with text keys"),
+            predicate_type: format!("urn:cutover:{}:v1", self.says.predicate()).into(),
+            predicate: &body,
         };
-        serde_json::to_vec(&json).expect("statements are plain data with text keys")
+        serde_json::to_vec(&json).expect(PLAIN)
     }
 
     /// The statement in an envelope, signed by each of `keys`; the first of them speaks.
@@ -452,12 +462,11 @@ impl Statement {
     }
 }
 
-fn subject((name, digest): (&'static str, Digest)) -> (String, Vec<(String, Digest)>) {
-    (name.to_owned(), vec![("sha256".to_owned(), digest)])
-}
-
-fn pair(subject: SubjectJson) -> (String, Vec<(String, Digest)>) {
-    (subject.name, subject.digest.into_iter().collect())
+/// Whether a subject as written is the one that follows from what is said.
+fn is_subject(written: &SubjectJson<'_>, (name, digest): (&str, Digest)) -> bool {
+    let mut digests = written.digest.iter();
+    let only = matches!(digests.next(), Some((kind, it)) if kind == "sha256" && *it == digest);
+    written.name == name && only && digests.next().is_none()
 }
 
 fn predicate_of(predicate_type: &str) -> Result<Predicate, StatementError> {
@@ -468,7 +477,25 @@ fn predicate_of(predicate_type: &str) -> Result<Predicate, StatementError> {
         .ok_or_else(|| StatementError::UnknownPredicate(predicate_type.chars().take(120).collect()))
 }
 
+/// When something was said, and between which instants what it permits may be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// When the signer's clock said it was signed.
+    pub issued: Time,
+    /// Not usable before.
+    pub not_before: Option<Time>,
+    /// Not usable from this instant on.
+    pub not_after: Option<Time>,
+}
+
 impl Header {
+    /// Its instants.
+    pub fn validity(&self) -> Validity {
+        Validity { issued: self.issued, not_before: self.not_before, not_after: self.not_after }
+    }
+}
+
+impl Validity {
     /// Whether `now` is within the validity.
     pub fn covers(&self, now: Time) -> bool {
         self.not_before.is_none_or(|first| first <= now)

@@ -1,13 +1,16 @@
 //! Evidence: what is not in the log, or in another log, opens nothing.
 
+use cutover_shared::authorise::{self, Question};
 use cutover_shared::digest::Digest;
 use cutover_shared::evidence::{self, Evidence, Trust};
 use cutover_shared::log::{TreeHead, checkpoint};
 use cutover_shared::policy::{LogEpoch, PolicyDocument};
 use cutover_shared::refusal::Code;
-use cutover_shared::statement::Statement;
+use cutover_shared::statement::{
+    Assessment, Event, HostTurn, Judgement, Phase, Rollback, Statement,
+};
 
-use crate::world::{ORIGIN, Way, World, document, key};
+use crate::world::{ORIGIN, Way, World, at, document, key, name, names, release};
 
 fn prepared() -> (World, Way, Evidence) {
     let mut world = World::new();
@@ -139,4 +142,67 @@ fn after_a_log_epoch_hosts_accept_exactly_what_was_saved() {
     let early = after_a_loss(&world, size - 1, epoch(good));
     assert_eq!(early.state.policy().unwrap().document().version, 1, "it is not there yet");
     assert_eq!(open(&early, &trust, size - 1).unwrap_err(), Code::CheckpointStale);
+}
+
+/// What the rules refuse a booking for on the evidence for it, next to what the whole log refuses it for.
+fn both(world: &World, order: Digest) -> (Vec<Code>, Vec<Code>) {
+    let facts = world.facts("p1");
+    let opened = evidence::open(&world.evidence(order, "p1", 0), &order, &world.trust()).unwrap();
+    let codes = |state| {
+        let question = Question { state, host: &facts, order, phase: Phase::Start, now: world.now };
+        authorise::explain(&question).into_iter().map(|(_, it)| it.code).collect()
+    };
+    (codes(opened.state()), codes(&world.state))
+}
+
+#[test]
+fn a_denial_of_another_submission_of_the_package_is_evidence() {
+    let mut world = World::new();
+    let way = world.whole_way("1.0");
+    let again = world.say(&["sue"], release("1.0 again", way.package)).unwrap();
+    let judgement = Judgement::Denied { reason: "a hole".to_owned() };
+    let environments = names(&["production"]);
+    let denial = Assessment { release: again, package: way.package, environments, judgement };
+    world.say(&["sec"], denial).unwrap();
+    let denied = vec![Code::Denied];
+    assert_eq!(both(&world, way.booking), (denied.clone(), denied));
+}
+
+#[test]
+fn a_return_under_another_submission_of_the_package_is_evidence() {
+    let mut world = World::new();
+    let earlier = world.whole_way("1.0");
+    let again = world.say(&["sue"], release("1.0", earlier.package)).unwrap();
+    world.approve(again, earlier.package);
+    let booking = world.book((again, earlier.package), "production", &[&["p1"]]);
+    let (step, reason) = ("checking".to_owned(), "no answer".to_owned());
+    world.outcome("p2", earlier, Event::Returned { step, reason });
+    let (part, whole) = both(&world, booking);
+    assert!(whole.contains(&Code::NotReviewed), "{whole:?}");
+    assert_eq!(part, whole);
+}
+
+#[test]
+fn a_denial_is_evidence_against_going_back_to_a_package_that_was_submitted_twice() {
+    let mut world = World::new();
+    let (first, package) = world.submit("1.0");
+    let mut says = release("1.0", package);
+    says.supersedes = Some(first);
+    let second = world.say(&["sue"], says).unwrap();
+    let judgement = Judgement::Denied { reason: "a hole".to_owned() };
+    let environments = names(&["production"]);
+    world.say(&["sec"], Assessment { release: second, package, environments, judgement }).unwrap();
+    let turn = HostTurn { host: name("p1"), host_key: key("p1").public().id(), generation: 2 };
+    let rollback = Rollback {
+        application: name("web"),
+        environment: name("production"),
+        hosts: vec![turn],
+        from: Digest::of(b"2.0"),
+        to: package,
+        reason: "it is slow".to_owned(),
+    };
+    let rollback = Statement::new(world.now, rollback).until(at(3000));
+    let order = world.state(&["max"], &rollback).unwrap();
+    let opened = evidence::open(&world.evidence(order, "p1", 0), &order, &world.trust()).unwrap();
+    assert!(opened.state().denial(&package).is_some(), "the host sees the denial");
 }

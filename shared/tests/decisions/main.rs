@@ -5,6 +5,7 @@
 
 mod admission;
 mod attacks;
+mod complete;
 mod evidence;
 mod exceptions;
 mod forward;

@@ -16,7 +16,7 @@ use cutover_shared::policy::{
 };
 use cutover_shared::statement::{
     Assessment, Booking, Calendar, Cancel, ChangeType, Clearance, Delivery, Derivation, Differing,
-    Emergency, Enrolment, Event, Freeze, Grant, Hold, HostChange, HostTurn, Iteration,
+    Drift, Emergency, Enrolment, Event, Freeze, Grant, Hold, HostChange, HostTurn, Iteration,
     IterationApproval, Judgement, OnHalt, Outcome, Override, PassedFreeze, Phase, PlannedHost,
     Reading, Release, Remark, Resume, Review, Rollback, RolloutPlan, Says, Standard, Statement,
     Template, Terms, Verdict, Vote, Waiver, Wave, WindowRelease,
@@ -160,11 +160,11 @@ fn hosts() -> Vec<Says> {
         outcome(Event::RolledBack),
         outcome(Event::Refused { code: "held".to_owned(), detail: reason.clone() }),
         outcome(Event::Stuck { step, reason }),
-        outcome(Event::Drifted {
+        outcome(Event::Drifted(Box::new(Drift {
             path: "payload/a".to_owned(),
             expected: digest("a"),
             found: Some(digest("b")),
-        }),
+        }))),
     ]
 }
 

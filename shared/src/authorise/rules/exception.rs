@@ -6,7 +6,7 @@ use super::Question;
 use crate::case::{BookingCase, Case, Verified};
 use crate::digest::Digest;
 use crate::policy::{Exception, Role};
-use crate::statement::{Header, Override, Waiver};
+use crate::statement::{Override, Validity, Waiver};
 
 /// The waivers that hold for the booking asked about: still listed by the policy, by two who still hold
 /// the roles that it names. Judged ahead of the window, one must still hold when that begins.
@@ -61,6 +61,6 @@ pub(super) fn passed(q: &Question<'_>, about: (&Case, &BookingCase)) -> BTreeSet
     named.map(|it| it.freeze).collect()
 }
 
-fn in_time(header: &Header, now: crate::time::Time, booking: &BookingCase) -> bool {
+fn in_time(header: &Validity, now: crate::time::Time, booking: &BookingCase) -> bool {
     header.covers(now.max(booking.booking.says().window.start))
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::newest_booking;
@@ -12,7 +13,7 @@ use crate::fold::{HostRecord, State};
 use crate::key::KeyId;
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
-use crate::statement::{Booking, Header, OnHalt, Phase, PlannedHost, RolloutPlan, Wave};
+use crate::statement::{Booking, OnHalt, Phase, PlannedHost, RolloutPlan, Validity, Wave};
 use crate::time::Time;
 use crate::window::Window;
 
@@ -49,8 +50,8 @@ impl<'a> Trial<'a> {
         let booking = Verified {
             id: order,
             index: state.next_index,
-            header: Header { by: None, issued: now, not_before: None, not_after: None },
-            signers: Box::default(),
+            header: Validity { issued: now, not_before: None, not_after: None },
+            signers: Arc::default(),
             says: assumed_booking(state, case, environment, now),
         };
         let mut trial = state.trial(&id);
