@@ -139,6 +139,9 @@ pub fn clear(
     let Asked { turn: Turn { host, order }, phase, nonce, .. } = *asked;
     let asking = turn::Asked { host, order, phase, nonce };
     let statement = turn::clearance(&folded.state, &folded.head, &asking, now)?;
+    if phase == Phase::Activate {
+        register.activates(&folded.state, (&host, order), now)?;
+    }
     register.cleared(&asked.turn.host, asked.turn.order, asked.phase, now);
     Ok(Cleared { statement, known: asked.known, head: folded.head.clone() })
 }

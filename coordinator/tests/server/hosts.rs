@@ -293,6 +293,33 @@ async fn of_two_that_ask_at_the_same_time_one_is_cleared() {
     assert_eq!(other.unwrap_err().code, Code::NotCleared);
 }
 
+/// The network half of each host, which is anybody's, says of the one that is down that it is idle, and of the
+/// other that it is at work.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_was_cleared_to_activate_keeps_its_place_until_it_signs_what_came_of_it() {
+    let server = Server::start().await;
+    server.enrol(&["p1", "p2"]).await;
+    let (release, package) = server.reviewed("1.0").await;
+    let order = server.booked((release, package), &[&["p1", "p2"]], (1000, 5000)).await;
+    server.clock.set(at(1000));
+    let mut p1 = Host::connect(&server, "p1").await;
+    let mut p2 = Host::connect(&server, "p2").await;
+    p1.at_work(None, "idle").await;
+    p1.settled(&server).await;
+    p1.clear(order, Phase::Start).await.unwrap();
+    p1.clear(order, Phase::Activate).await.unwrap();
+    server.clock.set(at(1020));
+    p1.at_work(None, "idle").await;
+    p1.settled(&server).await;
+    p2.at_work(Some(order), "looking").await;
+    p2.settled(&server).await;
+    p2.clear(order, Phase::Start).await.unwrap();
+    let refusal = p2.clear(order, Phase::Activate).await.unwrap_err();
+    assert_eq!(refusal.code, Code::NotCleared);
+    p1.outcome(&server, (order, package), Event::Committed).await;
+    p2.clear(order, Phase::Activate).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_looks_at_an_offer_while_another_has_begun_is_not_cleared_beside_it() {
     let server = Server::start().await;

@@ -9,6 +9,8 @@ use cutover_machine::{Assignment, Hooks as MachineHooks, Kind, Now, Reversibilit
 use cutover_shared::authorise::{self, Question, ReturnOrder};
 use cutover_shared::digest::Digest;
 use cutover_shared::evidence::{self, Evidence, Opened, Trust};
+use cutover_shared::log::TreeHead;
+use cutover_shared::log::checkpoint::{self, Checkpoint};
 use cutover_shared::name::Name;
 use cutover_shared::protocol::{Directive, FromApplier};
 use cutover_shared::refusal::{Code, Refusal};
@@ -58,7 +60,13 @@ impl Core {
     /// and the coordinator offers again when it has heard of the new one.
     fn overtaken(&self, order: Digest, evidence: &Evidence) -> bool {
         let Some(trust) = self.trust() else { return false };
-        self.heads.iter().any(|head| {
+        let log = &trust.policy.document().log;
+        let checkpoint = checkpoint::verify(&evidence.checkpoint, &log.origin, &log.key);
+        let Ok(Checkpoint { head: now, .. }) = checkpoint else { return false };
+        // Cheap first: who makes up evidence is not to have it folded once for each head.
+        let begins =
+            |head: &&TreeHead| evidence::extends(head, &now, &evidence.consistency).is_ok();
+        self.heads.iter().filter(begins).any(|head| {
             let before = Trust { head: head.clone(), ..trust.clone() };
             evidence::open(evidence, &order, &before).is_ok()
         })
