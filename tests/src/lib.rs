@@ -1,5 +1,6 @@
 //! What Cutover's end-to-end tests, demo and measurements share.
 
+pub mod adversary;
 pub mod build;
 pub mod harness;
 pub mod lab;

@@ -9,6 +9,7 @@
 mod log;
 mod package;
 mod people;
+mod random;
 mod says;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use cutover_shared::name::Name;
 pub use self::log::{MemoryLog, note};
 pub use self::package::{Parcel, Timing};
 pub use self::people::{LOG_KEY, ORIGIN, PEOPLE, key, key_id, policy};
+pub use self::random::Random;
 pub use self::says::{
     Booked, accepted, approval, assessment, booking, delivery, emergency, enrolment, grant, join,
     planned, release, review, vote, window_release,
