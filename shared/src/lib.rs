@@ -36,6 +36,7 @@ pub mod policy;
 pub mod protocol;
 pub mod refusal;
 pub mod rollout;
+pub mod seeded;
 pub mod statement;
 pub mod time;
 pub mod turn;

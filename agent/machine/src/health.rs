@@ -116,7 +116,9 @@ impl Machine {
         }
         if baking {
             self.judge_baking(healthy, &health, now);
-        } else if self.watch.streak >= health.successes.max(1) {
+        } else if self.watch.streak >= health.successes.max(1)
+            || cutover_shared::seeded!(OneCheckIsEnough) && healthy
+        {
             self.step_done(now);
         } else {
             self.check_next(&health, None, now);
@@ -127,7 +129,7 @@ impl Machine {
         let baked = self.watch.since.saturating_add(health.bake);
         if self.watch.lost > health.bake_tolerance {
             self.turn_back(Cause::HealthLost, now);
-        } else if healthy && now.monotonic >= baked {
+        } else if healthy && (now.monotonic >= baked || cutover_shared::seeded!(BakingSkipped)) {
             self.advance(now);
         } else {
             let no_later_than = (baked > now.monotonic).then_some(baked);

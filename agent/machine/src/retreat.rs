@@ -82,6 +82,9 @@ impl Machine {
                 return;
             }
             ReturnStep::Stop => Some(Effect::Stop),
+            ReturnStep::Switch if cutover_shared::seeded!(LinkNotSwitchedBack) => {
+                Some(Effect::Switch { to: Some(slot) })
+            }
             ReturnStep::Switch => Some(Effect::Switch { to: earlier }),
             ReturnStep::Start => earlier.map(|slot| Effect::Start { slot }),
             ReturnStep::CleanUp => Some(Effect::CleanUp { slot }),
@@ -127,6 +130,9 @@ impl Machine {
         } else {
             What::Abandoned
         };
+        if cutover_shared::seeded!(GenerationReused) {
+            self.record.generation -= 1;
+        }
         let mut outcome = task.outcome(what, retreat.reached, now.wall);
         outcome.cause = Some(retreat.cause);
         outcome.health = retreat.health;

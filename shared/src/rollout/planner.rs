@@ -287,11 +287,10 @@ impl<'a> Planner<'a> {
     ) -> Standing {
         let at_once = self.track.booking.booking.says().plan.at_once;
         let under_way = counts.under_way;
+        let most = at_once + u32::from(crate::seeded!(AtOnceOffByOne));
         match self.hindered(host, sitting) {
             Some(reason) => Standing::Waiting(reason),
-            None if under_way >= at_once => {
-                Standing::Waiting(WaitingOn::Room { under_way, at_once })
-            }
+            None if under_way >= most => Standing::Waiting(WaitingOn::Room { under_way, at_once }),
             None => {
                 counts.under_way += 1;
                 Standing::Turn

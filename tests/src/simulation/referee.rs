@@ -44,7 +44,7 @@ pub enum Invariant {
     P1,
     /// Only in its window, and past no freeze.
     P2,
-    /// A slot is one release or absent.
+    /// A slot is one release or absent, and nothing is on its way forward when its window is over.
     P3,
     /// A lost check ends in the earlier release, running.
     P4,
@@ -96,6 +96,8 @@ pub(super) struct Referee {
     issued: BTreeMap<Digest, Issued>,
     tracks: Vec<Track>,
     skew: i64,
+    /// Nothing goes wrong in this run but releases.
+    faultless: bool,
     /// What was seen in the run, for whoever asks whether anything was.
     pub(super) seen: BTreeMap<&'static str, u64>,
 }
@@ -108,6 +110,7 @@ impl Referee {
             issued: BTreeMap::new(),
             tracks: scenario.seats.iter().map(|_| Track::default()).collect(),
             skew: scenario.skew,
+            faultless: scenario.is_faultless(),
             seen: BTreeMap::new(),
         }
     }
@@ -129,7 +132,7 @@ impl Referee {
 
     /// The durable log, each time that it may have grown.
     pub(super) fn learn(&mut self, entries: &[Vec<u8>], now: Instant) {
-        if let Err(text) = self.ledger.learn(entries) {
+        if let Err(text) = self.ledger.learn(entries, epoch() + Duration::from_millis(now)) {
             self.fault(Invariant::P5, now, text);
         }
     }
@@ -334,7 +337,21 @@ impl Referee {
             if let Err((invariant, text)) = self.tracks[seat].only_forward(host) {
                 self.fault(invariant, now, format!("{}: {text}", host.name));
             }
+            self.not_after_its_window(now, host);
             self.ended(now, seat, host);
+        }
+    }
+
+    /// When a window has closed no host is on its way forward any longer.
+    fn not_after_its_window(&mut self, now: Instant, host: &Host) {
+        let Some(task) = forward_task(host).filter(|it| it.assignment.kind == Kind::Forward) else {
+            return;
+        };
+        let Some(window) = self.ledger.window(&task.assignment.booking) else { return };
+        let closed = window.end + TOLERANCE;
+        if epoch() + Duration::from_millis(now) > closed {
+            let text = format!("{} goes forward after {closed}", host.name);
+            self.fault(Invariant::P3, now, text);
         }
     }
 

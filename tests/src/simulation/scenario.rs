@@ -276,6 +276,12 @@ impl Scenario {
         draw::scenario(seed)
     }
 
+    /// Whether nothing goes wrong in it but releases.
+    pub fn is_faultless(&self) -> bool {
+        let Weather { lost, twice, late, breaks, mixed_up } = self.network;
+        self.faults.is_empty() && self.skew == 0 && lost + twice + late + breaks + mixed_up == 0
+    }
+
     /// When people and faults have all had their turn.
     pub fn quiet(&self) -> Instant {
         let acts = self.acts.iter().map(|(at, _)| *at);

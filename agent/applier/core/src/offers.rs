@@ -73,6 +73,9 @@ impl Core {
     }
 
     fn offer(&mut self, order: Digest, evidence: &Evidence, outside: &mut Outside<'_>) {
+        if cutover_shared::seeded!(OfferIgnored) {
+            return;
+        }
         let opened = match self.open(order, evidence, outside) {
             Ok(opened) => opened,
             Err(refusal)

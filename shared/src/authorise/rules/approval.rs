@@ -81,6 +81,8 @@ pub(super) fn reviewed(q: &Question<'_>) -> Result<(), Refusal> {
     let logged = q.state.returned_at(&package).map(|index| index + 1);
     let here = q.host.installed.returned.get(&package);
     let after = logged.into_iter().chain(here.map(|it| it.size)).max();
+    let (after, here) =
+        if crate::seeded!(ReviewAfterReturnSkipped) { (None, None) } else { (after, here) };
     let needless = rule.reviews == 0 || waived(q, (case, booking), Exception::Review);
     if needless && after.is_none() {
         return Ok(());
@@ -131,6 +133,9 @@ pub(super) fn assessed(q: &Question<'_>) -> Result<(), Refusal> {
 
 // 15
 pub(super) fn approved(q: &Question<'_>) -> Result<(), Refusal> {
+    if crate::seeded!(VotesNotCounted) {
+        return Ok(());
+    }
     let (case, booking) = q.booking()?;
     let rule = policy_rule(q, case, booking)?;
     let environment = &booking.booking.says().environment;

@@ -8,6 +8,8 @@
     reason = "each look is for one kind of statement among all that there are and will be"
 )]
 
+mod untouched;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -29,6 +31,8 @@ use crate::world::{PEOPLE, key_id, name};
 #[derive(Debug)]
 struct Entry {
     id: Digest,
+    /// When it had become durable, by the true time.
+    since: Time,
     bytes: Digest,
     statement: Option<Statement>,
     /// The names of those who signed, as far as they are people.
@@ -53,7 +57,7 @@ type Against = Vec<(Invariant, String)>;
 
 impl Ledger {
     /// Reads what is new. An error says that what was there is not any longer, or is there twice.
-    pub(super) fn learn(&mut self, entries: &[Vec<u8>]) -> Result<(), String> {
+    pub(super) fn learn(&mut self, entries: &[Vec<u8>], since: Time) -> Result<(), String> {
         if entries.len() < self.entries.len() {
             return Err(format!("of {} entries {} are left", self.entries.len(), entries.len()));
         }
@@ -73,6 +77,7 @@ impl Ledger {
             let signers = envelope.signatures().iter();
             self.entries.push(Entry {
                 id,
+                since,
                 bytes: Digest::of(bytes),
                 statement: Statement::read(&envelope).ok(),
                 by: signers.filter_map(|(key, _)| self.people.get(key).copied()).collect(),
@@ -83,6 +88,14 @@ impl Ledger {
 
     pub(super) fn size(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Whether a host has told how an order ended that it carried out at this generation.
+    pub(super) fn is_told(&self, order: &Digest, host: &KeyId, generation: u64) -> bool {
+        self.said(usize::MAX).any(|(_, _, statement)| {
+            matches!(&statement.says, Says::Outcome(it)
+                if it.order == *order && it.host_key == *host && it.generation == generation)
+        })
     }
 
     /// What is at an index.

@@ -32,6 +32,34 @@ impl Referee {
             }
         }
         self.nothing_unsaid(now, hosts, coordinator);
+        self.every_end_is_told(now, hosts, coordinator);
+        if self.faultless {
+            for order in self.ledger.untouched() {
+                let text = format!("nothing stands against {}, and no host began", order.short());
+                self.fault(Invariant::P11, now, text);
+            }
+        }
+    }
+
+    /// How an order that touched a host has ended there is in the log.
+    fn every_end_is_told(&mut self, now: Instant, hosts: &[Host], coordinator: &Coordinator) {
+        let Some(life) = &coordinator.life else { return };
+        for host in hosts {
+            let key = host.key_id();
+            let known = life.folded.state.host(&key);
+            if known.is_none_or(|record| record.retired.is_some()) {
+                continue;
+            }
+            let Some(State::Committed(ended) | State::Returned(ended)) = host_state(host) else {
+                continue;
+            };
+            let (order, generation) = (ended.booking, ended.generation);
+            let waits = host.life.as_ref().is_some_and(|it| !it.core.saved().reports.is_empty());
+            if !waits && !self.ledger.is_told(&order, &key, generation) {
+                let text = format!("{} has not told how {} ended", host.name, order.short());
+                self.fault(Invariant::P5, now, text);
+            }
+        }
     }
 
     /// Every outcome of a host that may still speak is in the log, once.
