@@ -139,6 +139,8 @@ codes! {
     CapacityReached = "capacity-reached", "book another day: `cutover suggest`";
     /// Another release has these hosts, or this application there, at that time.
     WindowTaken = "window-taken", "book another time: `cutover suggest`, or cancel the other booking";
+    /// The host has not what the release needs, or its way back is not whole. Nothing was touched.
+    HostNotReady = "host-not-ready", "make the host ready, as the facts say; then book again";
 }
 
 impl Code {

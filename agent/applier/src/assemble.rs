@@ -19,12 +19,14 @@ pub(crate) async fn from_package(
 ) -> Result<(), String> {
     let (slots, index) = (site.slots.clone(), package.index().clone());
     let root = site.config.root.clone();
+    let files = index.slot_entries().count() as u64;
     let (assembly, local) = tokio::task::spawn_blocking(move || {
+        preflight::look(&root, 0, files)?;
         let local = content::local_sources(&slots, &sources);
         let assembly = slots.assemble(&slot, &index).map_err(|error| chain(&error))?;
         // What an interrupted attempt left behind need not fit again.
         let missing = assembly.missing().iter().map(|chunk| u64::from(chunk.length)).sum();
-        preflight::look(&root, missing)?;
+        preflight::look(&root, missing, 0)?;
         Ok::<_, String>((assembly, local))
     })
     .await

@@ -275,7 +275,7 @@ fn merge_application(
         }
     }
     let run = merge_run(&at("run"), fragment.run, faults);
-    let all = BTreeSet::from([ProbeKind::Http, ProbeKind::Tcp, ProbeKind::Exec]);
+    let all = BTreeSet::from(ProbeKind::ALL);
     Some(Application {
         root: fragment.root,
         owner: fragment.owner.unwrap_or_else(|| "root".to_owned()),

@@ -26,12 +26,22 @@ pub fn running(root: &Path) -> Vec<Running> {
     marked(MARK, root)
 }
 
+/// The processes of `root` that run now, by their ids.
+pub fn processes(root: &Path) -> Vec<u32> {
+    let mark = format!("{MARK}={}", root.display());
+    pids().filter(|pid| member(*pid, &mark).is_some()).collect()
+}
+
+/// Every process of the host.
+fn pids() -> impl Iterator<Item = u32> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
 fn marked(name: &str, root: &Path) -> Vec<Running> {
     let mark = format!("{name}={}", root.display());
-    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let mut sessions = BTreeMap::new();
-    for member in pids.filter_map(|pid: u32| member(pid, &mark)) {
+    for member in pids().filter_map(|pid| member(pid, &mark)) {
         let first = sessions.entry(member.session).or_insert(member.started_ticks);
         *first = member.started_ticks.min(*first);
     }

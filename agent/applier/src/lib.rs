@@ -23,6 +23,7 @@
 
 pub mod applier;
 mod assemble;
+mod checks;
 mod child;
 pub mod cli;
 pub mod clock;
@@ -36,6 +37,7 @@ pub mod inbox;
 pub mod inhibit;
 pub mod ledger;
 pub mod link;
+mod ports;
 pub mod preflight;
 pub mod probe;
 pub mod process;

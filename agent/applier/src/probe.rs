@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cutover_shared::package::health::Limits;
 use cutover_shared::time::span;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -55,6 +56,24 @@ pub enum ProbeRequest {
         directory: PathBuf,
         /// Its environment.
         environment: BTreeMap<String, String>,
+    },
+    /// A program runs, as the probe's own user.
+    Process {
+        /// The file that runs, with no link in its path.
+        program: PathBuf,
+        /// So many processes.
+        at_least: u32,
+        /// No more than so many.
+        at_most: Option<u32>,
+    },
+    /// Processes keep to limits.
+    Resource {
+        /// Which processes.
+        processes: Vec<u32>,
+        /// Where disk space is looked at.
+        disk: PathBuf,
+        /// The limits.
+        limits: Limits,
     },
 }
 

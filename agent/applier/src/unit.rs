@@ -57,6 +57,7 @@ trait Manager {
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    fn get_unit_processes(&self, name: &str) -> zbus::Result<Vec<(String, u32, String)>>;
     #[zbus(signal)]
     fn job_removed(
         &self,
@@ -78,6 +79,35 @@ trait Unit {
     fn load_state(&self) -> zbus::Result<String>;
 }
 
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Service",
+    default_service = "org.freedesktop.systemd1"
+)]
+trait Service {
+    /// Set to zero by systemd when the service is started after it had ended.
+    #[zbus(property(emits_changed_signal = "false"), name = "NRestarts")]
+    fn restarts(&self) -> zbus::Result<u32>;
+}
+
+/// How a unit is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// `active`, `inactive`, `failed`, `activating`, `deactivating`, `reloading`.
+    pub active_state: String,
+    /// How often systemd has restarted it by itself since it was started; none for what is no service.
+    pub restarts: u32,
+}
+
+/// How `unit` is doing. One that does not exist is `inactive`.
+pub async fn standing(unit: &str) -> Result<Standing, UnitError> {
+    standing_on(&system().await?, unit).await
+}
+
+/// The processes of `unit`, by their ids; none when it does not run.
+pub async fn processes(unit: &str) -> Result<Vec<u32>, UnitError> {
+    processes_on(&system().await?, unit).await
+}
+
 /// Starts `unit`; done when systemd says that it is started (also when it was).
 pub async fn start(unit: &str) -> Result<(), UnitError> {
     job(&system().await?, Verb::Start, unit).await
@@ -93,12 +123,6 @@ pub async fn restart(unit: &str) -> Result<(), UnitError> {
     job(&system().await?, Verb::Restart, unit).await
 }
 
-/// `active`, `inactive`, `failed`, `activating`, `deactivating`, `reloading`. A unit that does not exist
-/// is `inactive`.
-pub async fn active_state(unit: &str) -> Result<String, UnitError> {
-    state_on(&system().await?, unit).await
-}
-
 /// Whether systemd has a unit of this name that it can start: `false` when there is none, when it is masked
 /// and when its file is faulty.
 pub async fn exists(unit: &str) -> Result<bool, UnitError> {
@@ -109,9 +133,29 @@ async fn system() -> Result<Connection, UnitError> {
     Connection::system().await.map_err(UnitError::Bus)
 }
 
-async fn state_on(connection: &Connection, unit: &str) -> Result<String, UnitError> {
+async fn standing_on(connection: &Connection, unit: &str) -> Result<Standing, UnitError> {
     let refused = |source| cannot_look(unit, source);
-    unit_on(connection, unit).await?.active_state().await.map_err(refused)
+    let seen = unit_on(connection, unit).await?;
+    let active_state = seen.active_state().await.map_err(refused)?;
+    let restarts = if unit.ends_with(".service") {
+        let path = seen.inner().path().to_owned();
+        let service = ServiceProxy::new(connection, path).await.map_err(refused)?;
+        service.restarts().await.map_err(refused)?
+    } else {
+        0
+    };
+    Ok(Standing { active_state, restarts })
+}
+
+async fn processes_on(connection: &Connection, unit: &str) -> Result<Vec<u32>, UnitError> {
+    let refused = |source| cannot_look(unit, source);
+    let manager = ManagerProxy::new(connection).await.map_err(refused)?;
+    match manager.get_unit_processes(unit).await {
+        Ok(processes) => Ok(processes.into_iter().map(|(_, pid, _)| pid).collect()),
+        // systemd forgets units that nobody uses.
+        Err(error) if is_no_such_unit(&error) => Ok(Vec::new()),
+        Err(error) => Err(refused(error)),
+    }
 }
 
 async fn exists_on(connection: &Connection, unit: &str) -> Result<bool, UnitError> {
@@ -281,6 +325,10 @@ mod tests {
             self.job(&emitter, name, "active").await
         }
 
+        fn get_unit_processes(&self, name: &str) -> Vec<(String, u32, String)> {
+            [11, 12].map(|pid| (format!("/system.slice/{name}"), pid, "shop".to_owned())).to_vec()
+        }
+
         fn load_unit(&self, name: &str) -> OwnedObjectPath {
             let active = self.states.lock().unwrap().get(name) == Some(&"active");
             let path = match (KNOWN.contains(&name), active) {
@@ -316,6 +364,16 @@ mod tests {
         }
     }
 
+    struct FakeService(u32);
+
+    #[zbus::interface(name = "org.freedesktop.systemd1.Service")]
+    impl FakeService {
+        #[zbus(property, name = "NRestarts")]
+        fn restarts(&self) -> u32 {
+            self.0
+        }
+    }
+
     async fn connected() -> (Connection, Connection) {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         let server = zbus::connection::Builder::unix_stream(theirs)
@@ -323,12 +381,28 @@ mod tests {
             .p2p()
             .serve_at("/org/freedesktop/systemd1", FakeManager::default())
             .serve_at("/active", FakeUnit("active", "loaded"))
+            .serve_at("/active", FakeService(3))
             .serve_at("/inactive", FakeUnit("inactive", "loaded"))
+            .serve_at("/inactive", FakeService(0))
             .serve_at("/absent", FakeUnit("inactive", "not-found"))
+            .serve_at("/absent", FakeService(0))
             .build();
         let client = zbus::connection::Builder::unix_stream(ours).p2p().build();
         let (server, client) = tokio::join!(server, client);
         (server.unwrap(), client.unwrap())
+    }
+
+    async fn state(bus: &Connection, unit: &str) -> String {
+        standing_on(bus, unit).await.unwrap().active_state
+    }
+
+    #[tokio::test]
+    async fn restarts_and_processes_are_told() {
+        let (_server, bus) = connected().await;
+        job(&bus, Verb::Start, "shop.service").await.unwrap();
+        let standing = standing_on(&bus, "shop.service").await.unwrap();
+        assert_eq!(standing, Standing { active_state: "active".to_owned(), restarts: 3 });
+        assert_eq!(processes_on(&bus, "shop.service").await.unwrap(), [11, 12]);
     }
 
     #[tokio::test]
@@ -336,13 +410,13 @@ mod tests {
         let (_server, bus) = connected().await;
         assert!(exists_on(&bus, "shop.service").await.unwrap());
         assert!(!exists_on(&bus, "absent.service").await.unwrap());
-        assert_eq!(state_on(&bus, "absent.service").await.unwrap(), "inactive");
-        assert_eq!(state_on(&bus, "shop.service").await.unwrap(), "inactive");
+        assert_eq!(state(&bus, "absent.service").await, "inactive");
+        assert_eq!(state(&bus, "shop.service").await, "inactive");
         job(&bus, Verb::Start, "shop.service").await.unwrap();
-        assert_eq!(state_on(&bus, "shop.service").await.unwrap(), "active");
+        assert_eq!(state(&bus, "shop.service").await, "active");
         job(&bus, Verb::Restart, "shop.service").await.unwrap();
         job(&bus, Verb::Stop, "shop.service").await.unwrap();
-        assert_eq!(state_on(&bus, "shop.service").await.unwrap(), "inactive");
+        assert_eq!(state(&bus, "shop.service").await, "inactive");
     }
 
     #[tokio::test]

@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cutover_applier_core::{Answer, Running, Work, parse_manifest};
-use cutover_machine::{Direction, HookPhase, Reading, Sample, Slot};
+use cutover_machine::{Direction, HookPhase, Slot};
 use cutover_shared::digest::Digest;
-use cutover_shared::package::health::{HealthCheck, Probe, substitute};
 use cutover_shared::package::manifest::{HookStage, MANIFEST, Manifest};
 use tokio::sync::mpsc;
 
@@ -17,8 +16,6 @@ use crate::clock::Clock;
 use crate::config::{Application, Run};
 use crate::fetch::{Fetcher, Wanted};
 use crate::hook::{self, HookRun};
-use crate::preflight;
-use crate::probe::{self, ProbeRequest};
 use crate::process::{self, Account, Program};
 use crate::slot::Slots;
 use crate::{find, unit};
@@ -46,7 +43,7 @@ pub struct Site {
 }
 
 impl Site {
-    fn environment(&self) -> BTreeMap<String, String> {
+    pub(crate) fn environment(&self) -> BTreeMap<String, String> {
         let mut environment = self.config.environment();
         environment.insert("CUTOVER_APPLICATION".to_owned(), self.config.name.to_string());
         environment.insert("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned());
@@ -55,7 +52,7 @@ impl Site {
 
     /// The manifest of a release, as its index says: whoever may write the slot's files cannot change the
     /// checks by which it is judged.
-    async fn manifest(&self, slot: &Slot) -> Result<Manifest, String> {
+    pub(crate) async fn manifest(&self, slot: &Slot) -> Result<Manifest, String> {
         let kept = self.manifests.lock().ok().and_then(|kept| kept.clone());
         if let Some((_, manifest)) = kept.filter(|(known, _)| known == slot) {
             return Ok(manifest);
@@ -115,10 +112,7 @@ impl Site {
             Work::Copy { slot, sources } => {
                 assembled(assemble::from_host(self, slot, sources).await)
             }
-            Work::Preflight => {
-                let room = preflight::look(&self.config.root, 0);
-                assembled(room.and_then(|()| preflight::memory()))
-            }
+            Work::Preflight { slot, back } => assembled(self.preflight(slot, back).await),
             Work::Hook { slot, phase, direction } => self.hook(slot, phase, direction).await,
             Work::Stop => self.stop().await,
             Work::Switch { to } => self.switch(to).await,
@@ -282,65 +276,6 @@ impl Site {
                 Answer::Failed(format!("{command}: {}: {tail}", chain(&error)))
             }
         }
-    }
-
-    /// One round of every check of a release, all at once.
-    async fn check(&self, slot: Slot) -> Answer {
-        let readings = match self.manifest(&slot).await {
-            Ok(manifest) => {
-                let directory = self.slots.path(&slot);
-                let checks = manifest.health.iter().map(|check| self.reading(check, &directory));
-                futures::future::join_all(checks).await
-            }
-            Err(why) => vec![Reading {
-                check: MANIFEST.to_owned(),
-                healthy: false,
-                detail: why,
-                took: std::time::Duration::ZERO,
-            }],
-        };
-        Answer::Sample(Sample { at: self.clock.now().wall, readings })
-    }
-
-    async fn reading(&self, check: &HealthCheck, directory: &std::path::Path) -> Reading {
-        let reading = |healthy, detail, took| Reading {
-            check: check.name.to_string(),
-            healthy,
-            detail,
-            took,
-        };
-        match self.request(&check.probe, directory) {
-            Ok(request) => {
-                // A program of the package runs as the application does, and not as the one who may reach
-                // the network half's files.
-                let account = match request {
-                    ProbeRequest::Exec { .. } => &self.account,
-                    ProbeRequest::Http { .. } | ProbeRequest::Tcp { .. } => &self.probe_account,
-                };
-                let answer = probe::probe(&self.probe, account, &request, check.timeout).await;
-                reading(answer.healthy, answer.detail, answer.took)
-            }
-            Err(error) => reading(false, error, std::time::Duration::ZERO),
-        }
-    }
-
-    fn request(&self, probe: &Probe, directory: &std::path::Path) -> Result<ProbeRequest, String> {
-        let fill = |text: &String| {
-            substitute(text, &self.config.variables).map_err(|error| error.to_string())
-        };
-        Ok(match probe {
-            Probe::Http { url, expect_status, body_contains } => ProbeRequest::Http {
-                url: fill(url)?,
-                expect_status: Some(*expect_status),
-                body_contains: body_contains.clone(),
-            },
-            Probe::Tcp { address } => ProbeRequest::Tcp { address: fill(address)? },
-            Probe::Exec { command } => ProbeRequest::Exec {
-                command: command.iter().map(fill).collect::<Result<_, _>>()?,
-                directory: directory.to_owned(),
-                environment: self.environment(),
-            },
-        })
     }
 }
 

@@ -1,4 +1,5 @@
-//! Takes one reading: an HTTP(S) request, a TCP connection or a command, within the time that was given.
+//! Takes one reading: an HTTP(S) request, a TCP connection, a command, or a look at processes, within the
+//! time that was given.
 //!
 //! This is all that `cutover-probe` does. It runs without privileges and for one reading only, because what
 //! it talks to is the software that was just installed: whatever that sends back ends here. The applier
@@ -7,6 +8,7 @@
 
 mod command;
 mod http;
+mod process;
 mod tcp;
 
 use std::time::{Duration, Instant};
@@ -27,6 +29,12 @@ pub fn take(task: &ProbeTask) -> ProbeAnswer {
         ProbeRequest::Tcp { address } => tcp::look(address, limit),
         ProbeRequest::Exec { command, directory, environment } => {
             command::look(command, directory, environment, limit)
+        }
+        ProbeRequest::Process { program, at_least, at_most } => {
+            process::count(program, *at_least, *at_most)
+        }
+        ProbeRequest::Resource { processes, disk, limits } => {
+            process::weigh(processes, disk, limits, limit)
         }
     };
     let (healthy, detail) = match seen {

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use cutover_applier::probe::{ProbeAnswer, ProbeRequest, ProbeTask};
+use cutover_shared::package::health::Limits;
 
 use super::take;
 
@@ -281,4 +282,112 @@ fn gone(file: &PathBuf) {
     let limit = rustix::event::Timespec { tv_sec: 60, tv_nsec: 0 };
     let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit)).unwrap();
     assert_eq!(ended, 1, "process {number} still runs");
+}
+
+/// Processes that run a program of their own name until this is dropped.
+struct Sleepers {
+    program: PathBuf,
+    children: Vec<std::process::Child>,
+    _directory: tempfile::TempDir,
+}
+
+impl Sleepers {
+    fn start(count: usize) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let program = fs::canonicalize(directory.path()).unwrap().join("sleeper");
+        // Another process writes it: were it open here while a test beside this one forks, it would be busy.
+        let copied = std::process::Command::new("cp").arg("/bin/sleep").arg(&program).status();
+        assert!(copied.unwrap().success());
+        let start = || std::process::Command::new(&program).arg("1000").spawn().unwrap();
+        let children = std::iter::repeat_with(start).take(count).collect();
+        Self { program, children, _directory: directory }
+    }
+
+    fn running(&self, at_least: u32, at_most: Option<u32>) -> ProbeAnswer {
+        let program = self.program.clone();
+        look(ProbeRequest::Process { program, at_least, at_most }, AMPLE)
+    }
+
+    fn taking(&self, limits: Limits) -> ProbeAnswer {
+        let processes = self.children.iter().map(std::process::Child::id).collect();
+        look(ProbeRequest::Resource { processes, disk: PathBuf::from("/"), limits }, AMPLE)
+    }
+
+    fn end(&mut self) {
+        for child in &mut self.children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+impl Drop for Sleepers {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[test]
+fn processes_of_a_program_are_counted() {
+    let mut sleepers = Sleepers::start(2);
+    let answer = sleepers.running(2, Some(2));
+    assert!(answer.healthy, "{answer:?}");
+    for (at_least, at_most, why) in [(3, None, "at least 3"), (0, Some(1), "at most 1")] {
+        let answer = sleepers.running(at_least, at_most);
+        assert!(!answer.healthy && answer.detail.contains(why), "{answer:?}");
+    }
+    sleepers.end();
+    let answer = sleepers.running(1, None);
+    assert!(!answer.healthy && answer.detail.starts_with("0 processes"), "{answer:?}");
+}
+
+#[test]
+fn what_processes_take_is_held_against_each_limit() {
+    let mut sleepers = Sleepers::start(2);
+    let generous = Limits {
+        memory_mib_at_most: Some(100),
+        cpu_percent_at_most: Some(50),
+        open_files_at_most: Some(1000),
+        disk_free_mib_at_least: Some(0),
+    };
+    let answer = sleepers.taking(generous);
+    assert!(answer.healthy, "{answer:?}");
+    assert!(answer.detail.contains("MiB of memory (at most 100)"), "{answer:?}");
+    for (limits, why) in [
+        (Limits { memory_mib_at_most: Some(0), ..generous }, "MiB of memory (at most 0)"),
+        (Limits { open_files_at_most: Some(0), ..generous }, "open files (at most 0)"),
+        (
+            Limits { disk_free_mib_at_least: Some(1_000_000_000), ..generous },
+            "(at least 1000000000)",
+        ),
+    ] {
+        let answer = sleepers.taking(limits);
+        assert!(!answer.healthy && answer.detail.contains(why), "{answer:?}");
+    }
+    sleepers.end();
+    let answer = sleepers.taking(generous);
+    assert!(!answer.healthy && answer.detail.contains("have ended"), "{answer:?}");
+}
+
+#[test]
+fn a_busy_process_is_found_busy() {
+    let mut busy =
+        std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+    let limits = |most| Limits { cpu_percent_at_most: Some(most), ..Limits::default() };
+    let taking = |most| {
+        let request = ProbeRequest::Resource {
+            processes: vec![busy.id()],
+            disk: PathBuf::from("/"),
+            limits: limits(most),
+        };
+        look(request, AMPLE)
+    };
+    let (strict, generous) = (taking(0), taking(400));
+    busy.kill().unwrap();
+    busy.wait().unwrap();
+    assert!(
+        !strict.healthy && strict.detail.contains("% of a processor (at most 0)"),
+        "{strict:?}"
+    );
+    assert!(generous.healthy, "{generous:?}");
 }

@@ -48,6 +48,47 @@ pub enum Probe {
         /// one under `hooks/` in the package. No shell reads it.
         command: Vec<String>,
     },
+    /// `kind = "unit"`: a systemd unit is active, and did not have to be restarted since it was started.
+    Unit {
+        /// `unit`: as `"shop-worker.service"` or `"{worker}"`; not written: the one that the host's
+        /// configuration runs the application as.
+        unit: Option<String>,
+        /// `restarts-at-most`: so many restarts by systemd are borne; 0 where it is not written.
+        #[serde(rename = "restarts-at-most")]
+        restarts_at_most: u32,
+    },
+    /// `kind = "process"`: a program runs, as the application's user.
+    Process {
+        /// `program`: the file that runs, by an absolute path on the host, or one under `payload/` in the
+        /// package: then it is this very release's. A script's is its interpreter.
+        program: String,
+        /// `at-least`: so many processes; 1 where it is not written.
+        #[serde(rename = "at-least")]
+        at_least: u32,
+        /// `at-most`: no more than so many; not written: any number.
+        #[serde(rename = "at-most")]
+        at_most: Option<u32>,
+    },
+    /// `kind = "resource"`: what the application's processes take, and what they leave. Those that are
+    /// not written are not looked at; one at least is.
+    Resource(Limits),
+}
+
+/// For how long processor time is measured.
+pub const CPU_SPAN: Duration = Duration::from_millis(250);
+
+/// The limits of a `resource` check.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Limits {
+    /// `memory-mib-at-most`: resident memory of all the application's processes together.
+    pub memory_mib_at_most: Option<u32>,
+    /// `cpu-percent-at-most`: of one processor, all of them together, over a quarter of a second.
+    pub cpu_percent_at_most: Option<u32>,
+    /// `open-files-at-most`: of any one of them.
+    pub open_files_at_most: Option<u32>,
+    /// `disk-free-mib-at-least`: on the file system of the application's slots.
+    pub disk_free_mib_at_least: Option<u32>,
 }
 
 impl Probe {
@@ -57,6 +98,9 @@ impl Probe {
             Self::Http { url, .. } => vec![url],
             Self::Tcp { address } => vec![address],
             Self::Exec { command } => command.iter().map(String::as_str).collect(),
+            Self::Unit { unit, .. } => unit.iter().map(String::as_str).collect(),
+            Self::Process { program, .. } => vec![program],
+            Self::Resource(_) => Vec::new(),
         }
     }
 }

@@ -37,6 +37,10 @@
 //! activate = { command = "hooks/migrate.sh", timeout = "1m", undo = { command = "hooks/back.sh", timeout = "1m" } }
 //! support = ["hooks/lib"]                    # what hooks use and nobody calls by name
 //!
+//! [preflight]                                # what a host has to have before anything is touched
+//! memory-mib = 256
+//! ports = ["{listen}"]                       # nobody else may listen there
+//!
 //! [[health]]
 //! name = "front-page"
 //! kind = "http"
@@ -107,6 +111,8 @@ pub struct Manifest {
     pub schedule: Schedule,
     /// `[hooks]`.
     pub hooks: Hooks,
+    /// `[preflight]`; not written: nothing beyond what every release needs.
+    pub preflight: Preflight,
     /// `[[health]]`, at least one.
     pub health: Vec<HealthCheck>,
     /// `[health-policy]`.
@@ -170,6 +176,17 @@ pub struct Schedule {
     pub zone: String,
     /// `latest`: the latest acceptable start, wall-clock time in `zone`.
     pub latest: DateTime,
+}
+
+/// What a host has to have before anything on it is touched for this release. That the slot fits on the
+/// disk, that its programs can run, and that the way back is intact is looked at in any case.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Preflight {
+    /// `memory-mib`: so much memory is available while the release before is still running.
+    pub memory_mib: u32,
+    /// `ports`: nobody but the application itself listens on these: `"{listen}"` or `"0.0.0.0:8080"`.
+    pub ports: Vec<String>,
 }
 
 /// The hooks, each optional.

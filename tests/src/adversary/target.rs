@@ -324,7 +324,7 @@ impl Target {
                 self.current = slot.as_ref().map(slot_name);
                 Answer::Done
             }
-            Work::Preflight | Work::Hook { .. } | Work::Stop | Work::Start => Answer::Done,
+            Work::Preflight { .. } | Work::Hook { .. } | Work::Stop | Work::Start => Answer::Done,
         })
     }
 

@@ -141,6 +141,12 @@ impl Host {
         Ok(std::fs::remove_file(self.directory.join("inhibit/test"))?)
     }
 
+    /// The process of the application.
+    pub fn serving(&self) -> anyhow::Result<u32> {
+        let running = cutover_applier::find::running(&self.directory.join("web"));
+        Ok(running.first().context("the application runs")?.pid)
+    }
+
     /// The directory that `current` names; none when it names nothing.
     pub fn current(&self) -> Option<PathBuf> {
         std::fs::canonicalize(self.directory.join("web/current")).ok()

@@ -244,12 +244,22 @@ impl Stage {
 
     /// Waits until a host has signed a refusal of an order with this code.
     pub async fn refusal(&mut self, host: &str, order: &str, code: &str) -> anyhow::Result<String> {
+        self.refusal_facts(host, order, code).await.map(|_facts| code.to_owned())
+    }
+
+    /// As [`Stage::refusal`]: the facts of the refusal.
+    pub async fn refusal_facts(
+        &mut self,
+        host: &str,
+        order: &str,
+        code: &str,
+    ) -> anyhow::Result<String> {
         let order: Digest = order.parse()?;
         let name = host.parse::<cutover_shared::name::Name>()?;
         self.until(&format!("{host} has refused order {} as {code}", order.short()), |state| {
             outcomes(state, &order).into_iter().find_map(|it| {
-                let Event::Refused { code: found, .. } = it.event else { return None };
-                (it.host == name && found == code).then_some(found)
+                let Event::Refused { code: found, detail } = it.event else { return None };
+                (it.host == name && found == code).then_some(detail)
             })
         })
         .await

@@ -61,8 +61,8 @@ pub(super) struct Process {
 pub(super) struct Life {
     pub(super) number: u64,
     pub(super) core: Core,
-    /// Work that is being done.
-    pub(super) work: BTreeMap<EffectId, Work>,
+    /// Work that is being done; none where other work is being given up.
+    pub(super) work: BTreeMap<EffectId, Option<Work>>,
     /// The order whose manifest is being read.
     pub(super) reading: Option<Digest>,
     pub(super) half: Half,

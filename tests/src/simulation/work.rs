@@ -85,7 +85,7 @@ impl Fleet {
             Output::Abort { effect, of, .. } => {
                 if let Some(life) = self.life(host, number) {
                     life.work.remove(&of);
-                    life.work.insert(effect, Work::Preflight);
+                    life.work.insert(effect, None);
                 }
                 self.after(20, Event::Done(host, number, effect));
             }
@@ -145,14 +145,15 @@ impl Fleet {
             Work::Copy { .. } => self.random.between(100, 900),
             Work::Stop | Work::Start | Work::Settle { .. } => self.random.between(50, 700),
             Work::Check { .. } => self.random.between(10, 200),
-            Work::Preflight | Work::Hook { .. } | Work::Switch { .. } | Work::CleanUp { .. } => {
-                self.random.between(5, 60)
-            }
+            Work::Preflight { .. }
+            | Work::Hook { .. }
+            | Work::Switch { .. }
+            | Work::CleanUp { .. } => self.random.between(5, 60),
         };
         let wait = wait * self.hosts[host].slowness;
         let number = self.hosts[host].lives;
         if let Some(life) = self.life(host, number) {
-            life.work.insert(effect, work);
+            life.work.insert(effect, Some(work));
         }
         self.after(wait, Event::Done(host, number, effect));
     }
@@ -163,7 +164,7 @@ impl Fleet {
         let Some(work) = self.life(host, number).and_then(|life| life.work.remove(&effect)) else {
             return;
         };
-        if let Work::Fetch { slot, .. } = &work {
+        if let Some(Work::Fetch { slot, .. }) = &work {
             match self.permitted(host, &slot.package) {
                 None => {
                     // No bytes come; it goes on when some do, unless it is given up.
@@ -176,12 +177,16 @@ impl Fleet {
                 Some(Ok(())) => {}
             }
         }
-        let answer = if self.fails(host, &work) {
-            Answer::Failed("it does not work just now".to_owned())
-        } else {
-            self.carry_out(host, &work)
+        let answer = match &work {
+            None => Answer::Done,
+            Some(work) if self.fails(host, work) => {
+                Answer::Failed("it does not work just now".to_owned())
+            }
+            Some(work) => self.carry_out(host, work),
         };
-        self.referee.ends(self.now, &self.hosts[host], &work, &answer, &self.scenario);
+        if let Some(work) = &work {
+            self.referee.ends(self.now, &self.hosts[host], work, &answer, &self.scenario);
+        }
         if self.hosts[host].points.pass() {
             self.crash_if_due(host);
             return;
@@ -209,7 +214,7 @@ impl Fleet {
             | Work::Start
             | Work::Settle { .. }
             | Work::CleanUp { .. } => true,
-            Work::Preflight | Work::Check { .. } => false,
+            Work::Preflight { .. } | Work::Check { .. } => false,
         };
         can && self.random.chance(self.hosts[host].failing)
     }
@@ -236,8 +241,8 @@ impl Fleet {
                 }
                 Answer::Failed("the release is not on this host any longer".to_owned())
             }
-            Work::Preflight if full => Answer::Blocked("the disk is full".to_owned()),
-            Work::Preflight | Work::Hook { .. } => Answer::Done,
+            Work::Preflight { .. } if full => Answer::Blocked("the disk is full".to_owned()),
+            Work::Preflight { .. } | Work::Hook { .. } => Answer::Done,
             Work::Stop => {
                 self.hosts[host].process = None;
                 Answer::Done
@@ -320,11 +325,13 @@ impl Fleet {
         self.transcript.line(self.now, &format!("{} {word}", self.hosts[host].name));
         // What was being done may be done, or not.
         let life = self.hosts[host].life.take();
-        let work: Vec<Work> = life.into_iter().flat_map(|life| life.work.into_values()).collect();
+        let work: Vec<_> = life.into_iter().flat_map(|life| life.work.into_values()).collect();
         self.retire_connection(host);
         for work in work {
             let half_done = self.random.chance(500);
-            if half_done && !matches!(work, Work::Fetch { .. } | Work::Check { .. }) {
+            if let Some(work) = work.filter(|_| half_done)
+                && !matches!(work, Work::Fetch { .. } | Work::Check { .. })
+            {
                 self.carry_out(host, &work);
             }
         }

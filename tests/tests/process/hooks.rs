@@ -32,7 +32,30 @@ name = "own-word"
 kind = "exec"
 command = ["hooks/check", "{node}"]
 timeout = "2s"
+
+[[health]]
+name = "server"
+kind = "process"
+program = "payload/bin/serve"
+at-most = 1
+timeout = "2s"
+
+[[health]]
+name = "footprint"
+kind = "resource"
+memory-mib-at-most = 64
+cpu-percent-at-most = 200
+open-files-at-most = 64
+disk-free-mib-at-least = 1
+timeout = "2s"
 "#;
+
+/// What this host has not.
+const DEMANDING: [(&str, &str, &str); 3] = [
+    ("[preflight]\nmemory-mib = 100000000\n", "#!/bin/sh\n", "MiB of memory"),
+    ("[preflight]\nports = [\"{taken}\"]\n", "#!/bin/sh\n", "something else listens"),
+    ("", "#!/opt/absent/python\n", "/opt/absent/python"),
+];
 
 const CHECK: &str = "#!/bin/sh\n[ \"$CUTOVER_APPLICATION $1\" = 'web stg-1' ]\n";
 
@@ -41,6 +64,7 @@ async fn hooks_and_checks() -> anyhow::Result<()> {
     let (mut stage, _directory) = stage().await?;
     first_installation(&mut stage).await?;
     checks_of_every_kind(&mut stage).await?;
+    refused_beforehand(&mut stage).await?;
     comes_back(&stage).await?;
     failing_hooks(&mut stage).await?;
     only_in_its_turn(&mut stage).await
@@ -71,11 +95,31 @@ async fn checks_of_every_kind(stage: &mut Stage) -> anyhow::Result<()> {
     let outcome = stage.outcome(HOST, &booked.booking).await?;
     ensure!(outcome.event == Event::Committed, "{outcome:#?}");
     let readings = stage.readings(HOST, &booked.booking).await?;
-    for check in ["page", "port", "own-word"] {
+    for check in ["page", "port", "own-word", "server", "footprint"] {
         let passed = readings.iter().any(|it| it.check == check && it.healthy);
         ensure!(passed, "{check} is not among {readings:#?}");
     }
     runs(stage, "1.0")
+}
+
+/// A host that has not what a release needs says so before it touches anything, and what is missing.
+async fn refused_beforehand(stage: &mut Stage) -> anyhow::Result<()> {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    let serves = host(stage, HOST)?.serving()?;
+    for (number, (manifest, check, why)) in DEMANDING.into_iter().enumerate() {
+        let manifest = format!("{}{CHECKS}", manifest.replace("{taken}", &address));
+        let made = Made { manifest: &manifest, hooks: &[("check", check)], ..Made::default() };
+        let release = ready(stage, &format!("1.0.{number}"), &made)?;
+        let booked = stage.open_window(&release, "staging", &WAVE)?;
+        let code = Code::HostNotReady.name();
+        let detail = stage.refusal_facts(HOST, &booked.booking, code).await?;
+        ensure!(detail.contains(why), "{detail}");
+        ensure!(host(stage, HOST)?.serving()? == serves, "something was touched");
+        runs(stage, "1.0")?;
+        stage.desk.run("max", &["cancel", &release, "--reason", "the host is not ready"])?;
+    }
+    Ok(())
 }
 
 /// A committed application that dies is started again, and again.

@@ -81,6 +81,24 @@ const UNIT: &str = "[Unit]\nDescription=Web\n[Service]\nDynamicUser=yes\n\
 const EDITOR: &str = "#!/bin/sh\nsed --in-place --expression=\"s/^host = .*/host = \\\"$(hostname)\\\"/\" \\
     --expression='s/^#hooks = .*/hooks = \"allowed\"/' \"$1\"\n";
 
+/// What systemd says of the service, and what it takes.
+const CHECKS: &str = r#"
+[preflight]
+ports = ["{listen}"]
+
+[[health]]
+name = "service"
+kind = "unit"
+timeout = "2s"
+
+[[health]]
+name = "footprint"
+kind = "resource"
+memory-mib-at-most = 64
+disk-free-mib-at-least = 1
+timeout = "2s"
+"#;
+
 /// A hook that is still at work when its applier is killed, and ends by itself should that fail.
 const HOOK: &str = "#!/bin/sh\nexec sleep 5\n";
 const HOOKS: &str = "[hooks]\npost-start = { command = \"hooks/wait.sh\", timeout = \"6s\" }\n";
@@ -134,7 +152,7 @@ fn install_and_deploy(lab: &Lab, hosts: &mut [Host]) -> anyhow::Result<()> {
 
 fn a_release_is_deployed(desk: &Desk, agents: &[Host]) -> anyhow::Result<()> {
     let marks: Vec<_> = agents.iter().map(Host::mark).collect::<Result<_, _>>()?;
-    roll_out(desk, "1.0", &Made::default())?;
+    roll_out(desk, "1.0", &Made { manifest: CHECKS, ..Made::default() })?;
     for (host, mark) in agents.iter().zip(&marks) {
         ended(host, mark, "Committed")?;
         assert_eq!(host.run(ASK)?, "1.0\n", "{}", host.name());

@@ -64,6 +64,9 @@ pub(crate) fn accept(
             Probe::Http { .. } => ProbeKind::Http,
             Probe::Tcp { .. } => ProbeKind::Tcp,
             Probe::Exec { .. } => ProbeKind::Exec,
+            Probe::Unit { .. } => ProbeKind::Unit,
+            Probe::Process { .. } => ProbeKind::Process,
+            Probe::Resource(_) => ProbeKind::Resource,
         };
         let packaged = matches!(&check.probe, Probe::Exec { command }
             if command.first().is_some_and(|program| !program.starts_with('/')));

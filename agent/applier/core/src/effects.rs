@@ -42,7 +42,9 @@ impl Core {
             Effect::RequestClearance { phase } => self.request_clearance(name, id, phase, outside),
             Effect::Abort { of } => self.abort(name, id, of, outside.now),
             Effect::Assemble { assignment } => self.assemble(name, id, &assignment, outside.now),
-            Effect::Preflight { .. } => self.preflight(name, id, outside.now),
+            Effect::Preflight { assignment } => {
+                self.preflight(name, id, assignment.slot(), outside.now);
+            }
             Effect::Hook { slot, phase, direction } => {
                 self.work(name, id, Work::Hook { slot, phase, direction });
             }
@@ -59,9 +61,10 @@ impl Core {
         self.output(Output::Work { application: name.clone(), effect, work });
     }
 
-    fn preflight(&mut self, name: &Name, id: EffectId, now: Now) {
+    fn preflight(&mut self, name: &Name, id: EffectId, slot: Slot, now: Now) {
         let Some(reason) = self.inhibitors.first().cloned() else {
-            return self.work(name, id, Work::Preflight);
+            let back = self.saved.applications.get(name).and_then(|it| it.record.committed);
+            return self.work(name, id, Work::Preflight { slot, back });
         };
         self.answered(name, id, Answer::Blocked(format!("inhibited: {reason}")), now);
     }

@@ -90,8 +90,13 @@ pub enum Work {
         /// Slots from which it can be taken.
         sources: Vec<Slot>,
     },
-    /// Look whether applying can work here.
-    Preflight,
+    /// Look whether applying can work here, before anything is touched.
+    Preflight {
+        /// The release to be applied, assembled.
+        slot: Slot,
+        /// The release that runs, and would be gone back to.
+        back: Option<Slot>,
+    },
     /// Run a hook. One that does not exist is done.
     Hook {
         /// The release whose hook it is.

@@ -47,4 +47,16 @@ pub enum ProbeKind {
     Tcp,
     /// A command.
     Exec,
+    /// A systemd unit.
+    Unit,
+    /// A program that runs.
+    Process,
+    /// What the application takes of the host.
+    Resource,
+}
+
+impl ProbeKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::Http, Self::Tcp, Self::Exec, Self::Unit, Self::Process, Self::Resource];
 }

@@ -104,6 +104,7 @@ const fn roles(code: Code) -> &'static [Role] {
         | Code::ClockSkew
         | Code::ClockSteppedBack
         | Code::ClockUnsynchronised
+        | Code::HostNotReady
         | Code::Inhibited
         | Code::Busy => &[],
     }

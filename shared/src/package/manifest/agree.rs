@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{HookStage, Manifest, Target};
 use crate::package::fields::Faults;
+use crate::package::health::{CPU_SPAN, Probe};
 
 /// What each field alone cannot tell.
 pub(super) fn check(faults: &mut Faults<'_>, manifest: &Manifest) {
@@ -58,6 +59,15 @@ fn check_health(faults: &mut Faults<'_>, manifest: &Manifest) {
                 &format!("health[{position}].name"),
                 format!("{:?} is the name of two checks", check.name),
                 "give each check its own name",
+            );
+        }
+        let measures =
+            matches!(check.probe, Probe::Resource(limits) if limits.cpu_percent_at_most.is_some());
+        if measures && check.timeout < CPU_SPAN * 2 {
+            faults.contradiction(
+                &format!("health[{position}].timeout"),
+                "processor time is measured for a quarter of a second",
+                "make it half a second or longer",
             );
         }
         if check.timeout > policy.deadline {

@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use super::values::{
-    address, change_type, civil, hook_path, is_hook_path, label, plain, target, template, url,
-    version, zone,
+    address, change_type, civil, hook_path, is_hook_path, label, plain, program, target, template,
+    url, version, zone,
 };
 use super::{
-    Hook, HookStage, Hooks, Impact, MANIFEST, MANIFEST_SCHEMA, Manifest, Rollback, Schedule, Undo,
-    agree,
+    Hook, HookStage, Hooks, Impact, MANIFEST, MANIFEST_SCHEMA, Manifest, Preflight, Rollback,
+    Schedule, Undo, agree,
 };
 use crate::package::fields::{
     Faults, Section, boolean, duration, explanation, integer, name, one_of,
 };
 use crate::package::finding::Finding;
-use crate::package::health::{HealthCheck, HealthPolicy, Probe};
+use crate::package::health::{HealthCheck, HealthPolicy, Limits, Probe};
 
 /// The most items of any list: more than anybody reads.
 const MAX_ITEMS: usize = 100;
@@ -27,6 +27,9 @@ const MAX_BUDGET: Duration = Duration::from_hours(24);
 
 /// The longest of what one program may take.
 const MAX_TIMEOUT: Duration = Duration::from_hours(4);
+
+/// The largest number of anything that is counted: processes, files, percents, MiB.
+const MAX_COUNT: u32 = 1_000_000_000;
 
 /// The shortest that anything can be given: less cannot be kept on a busy host.
 const MIN_SPAN: Duration = Duration::from_millis(100);
@@ -61,6 +64,7 @@ fn read(faults: &mut Faults<'_>, mut top: Section<'_, '_>) -> Option<Manifest> {
     let rollback = part(faults, &mut top, "rollback", rollback);
     let schedule = part(faults, &mut top, "schedule", schedule);
     let hooks = optional_part(faults, &mut top, "hooks", hooks);
+    let preflight = optional_part(faults, &mut top, "preflight", preflight);
     let health = checks(faults, &mut top);
     let health_policy = part(faults, &mut top, "health-policy", health_policy);
     top.finish(faults);
@@ -77,6 +81,7 @@ fn read(faults: &mut Faults<'_>, mut top: Section<'_, '_>) -> Option<Manifest> {
         rollback: rollback?,
         schedule: schedule?,
         hooks: hooks.ok()?.unwrap_or_default(),
+        preflight: preflight.ok()?.unwrap_or_default(),
         health: health?,
         health_policy: health_policy?,
     })
@@ -215,7 +220,14 @@ fn checks(faults: &mut Faults<'_>, top: &mut Section<'_, '_>) -> Option<Vec<Heal
 }
 
 fn check(faults: &mut Faults<'_>, mut section: Section<'_, '_>) -> Option<HealthCheck> {
-    const KINDS: [(&str, &str); 3] = [("http", "http"), ("tcp", "tcp"), ("exec", "exec")];
+    const KINDS: [(&str, &str); 6] = [
+        ("http", "http"),
+        ("tcp", "tcp"),
+        ("exec", "exec"),
+        ("unit", "unit"),
+        ("process", "process"),
+        ("resource", "resource"),
+    ];
     let name = section.required(faults, "name", label);
     let timeout = section.required(faults, "timeout", duration(MIN_SPAN..=MAX_TIMEOUT));
     let Some(kind) = section.required(faults, "kind", one_of(&KINDS)) else {
@@ -225,6 +237,9 @@ fn check(faults: &mut Faults<'_>, mut section: Section<'_, '_>) -> Option<Health
     let probe = match kind {
         "http" => http(faults, &mut section),
         "tcp" => section.required(faults, "address", address).map(|address| Probe::Tcp { address }),
+        "unit" => unit(faults, &mut section),
+        "process" => process(faults, &mut section),
+        "resource" => resource(faults, &mut section),
         _ => exec(faults, &mut section),
     };
     section.finish(faults);
@@ -259,6 +274,68 @@ fn exec(faults: &mut Faults<'_>, section: &mut Section<'_, '_>) -> Option<Probe>
         return None;
     }
     Some(Probe::Exec { command })
+}
+
+fn unit(faults: &mut Faults<'_>, section: &mut Section<'_, '_>) -> Option<Probe> {
+    let unit = section.defaulted(faults, "unit", |value| template(value).map(Some), None);
+    let restarts = section.defaulted(faults, "restarts-at-most", integer(0..=MAX_COUNT), 0);
+    Some(Probe::Unit { unit: unit?, restarts_at_most: restarts? })
+}
+
+fn process(faults: &mut Faults<'_>, section: &mut Section<'_, '_>) -> Option<Probe> {
+    let program = section.required(faults, "program", program);
+    let at_least = section.defaulted(faults, "at-least", integer(0..=MAX_COUNT), 1);
+    let at_most = limit(faults, section, "at-most");
+    let (at_least, at_most) = (at_least?, at_most.ok()?);
+    if at_most.is_some_and(|most| most < at_least) {
+        faults.contradiction(
+            &section.name("at-most"),
+            "it is less than at-least",
+            "raise it, or lower at-least: so nothing could ever pass",
+        );
+        return None;
+    }
+    Some(Probe::Process { program: program?, at_least, at_most })
+}
+
+fn resource(faults: &mut Faults<'_>, section: &mut Section<'_, '_>) -> Option<Probe> {
+    let memory = limit(faults, section, "memory-mib-at-most");
+    let cpu = limit(faults, section, "cpu-percent-at-most");
+    let open_files = limit(faults, section, "open-files-at-most");
+    let disk = limit(faults, section, "disk-free-mib-at-least");
+    let limits = Limits {
+        memory_mib_at_most: memory.ok()?,
+        cpu_percent_at_most: cpu.ok()?,
+        open_files_at_most: open_files.ok()?,
+        disk_free_mib_at_least: disk.ok()?,
+    };
+    if limits == Limits::default() {
+        faults.contradiction(
+            &section.name("kind"),
+            "it has no limit, so it could never fail",
+            "write one of memory-mib-at-most, cpu-percent-at-most, open-files-at-most and \
+             disk-free-mib-at-least",
+        );
+        return None;
+    }
+    Some(Probe::Resource(limits))
+}
+
+/// A number that need not be there.
+fn limit(
+    faults: &mut Faults<'_>,
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+) -> Result<Option<u32>, Noted> {
+    let number = section.optional(faults, key, integer(0..=MAX_COUNT));
+    if number.is_none() && section.has(key) { Err(Noted) } else { Ok(number) }
+}
+
+fn preflight(faults: &mut Faults<'_>, mut section: Section<'_, '_>) -> Option<Preflight> {
+    let memory = section.defaulted(faults, "memory-mib", integer(0..=MAX_COUNT), 0);
+    let ports = section.list(faults, "ports", MAX_ITEMS, address);
+    section.finish(faults);
+    Some(Preflight { memory_mib: memory?, ports: ports? })
 }
 
 fn health_policy(faults: &mut Faults<'_>, mut section: Section<'_, '_>) -> Option<HealthPolicy> {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::package::finding::Rule;
+use crate::package::health::Limits;
 
 pub(crate) const FULL: &str = include_str!("example.toml");
 
@@ -33,6 +34,28 @@ fn the_example_is_read_whole() {
             expect_status: 200,
             body_contains: Some("ok".to_owned()),
         }
+    );
+    let probes: Vec<&Probe> = manifest.health.iter().skip(3).map(|check| &check.probe).collect();
+    assert_eq!(
+        probes,
+        [
+            &Probe::Unit { unit: None, restarts_at_most: 1 },
+            &Probe::Process {
+                program: "payload/bin/worker".to_owned(),
+                at_least: 2,
+                at_most: Some(8),
+            },
+            &Probe::Resource(Limits {
+                memory_mib_at_most: Some(512),
+                cpu_percent_at_most: Some(150),
+                open_files_at_most: Some(1000),
+                disk_free_mib_at_least: Some(100),
+            }),
+        ]
+    );
+    assert_eq!(
+        manifest.preflight,
+        Preflight { memory_mib: 256, ports: vec!["{listen}".to_owned()] }
     );
     let programs: Vec<String> =
         manifest.programs().into_iter().map(|(field, path)| format!("{field}={path}")).collect();
@@ -238,4 +261,34 @@ fn an_irreversible_release_needs_no_steps() {
         1,
     );
     assert!(Manifest::parse(&text).unwrap().rollback.irreversible);
+}
+
+#[test]
+fn checks_of_units_processes_and_resources_say_something_that_can_be_found() {
+    let of = |field: &str, rule| vec![(field.to_owned(), rule)];
+    for (from, to, found) in [
+        ("\"payload/bin/worker\"", "\"bin/worker\"", of("health[4].program", Rule::FieldValue)),
+        ("at-most = 8", "at-most = 1", of("health[4].at-most", Rule::Contradiction)),
+        (
+            "restarts-at-most = 1",
+            "restarts-at-most = -1",
+            of("health[3].restarts-at-most", Rule::FieldValue),
+        ),
+        (
+            "disk-free-mib-at-least = 100\ntimeout = \"2s\"",
+            "timeout = \"200ms\"",
+            of("health[5].timeout", Rule::Contradiction),
+        ),
+        ("memory-mib = 256", "memory = 256", of("preflight.memory", Rule::FieldUnknown)),
+        (
+            "ports = [\"{listen}\"]",
+            "ports = [\"8080\"]",
+            of("preflight.ports[0]", Rule::FieldValue),
+        ),
+    ] {
+        assert_eq!(changed(from, to), found, "{to}");
+    }
+    let limits = "memory-mib-at-most = 512\ncpu-percent-at-most = 150\nopen-files-at-most = 1000\n\
+                  disk-free-mib-at-least = 100\n";
+    assert_eq!(changed(limits, ""), of("health[5].kind", Rule::Contradiction));
 }

@@ -110,6 +110,20 @@ pub(super) fn template(value: &DeValue<'_>) -> Read<String> {
     }
 }
 
+/// A program that runs: an absolute path, or one in the payload.
+pub(super) fn program(value: &DeValue<'_>) -> Read<String> {
+    let text = template(value)?;
+    let packaged =
+        EntryPath::new(&text).is_ok_and(|path| path.is_within("payload") && text != "payload");
+    if packaged || text.starts_with(['/', '{']) {
+        return Ok(text);
+    }
+    Err(Refused::value(
+        format!("{text:?} is neither an absolute path nor one under payload/"),
+        "write it as payload/bin/serve, or as /usr/bin/java",
+    ))
+}
+
 pub(super) fn url(value: &DeValue<'_>) -> Read<String> {
     let text = template(value)?;
     let begins = ["http://", "https://", "{"];
