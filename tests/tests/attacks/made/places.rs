@@ -6,7 +6,7 @@ use std::time::Duration;
 use cutover_shared::digest::Digest;
 use cutover_shared::evidence::{MAX_ENTRIES, ProvenEntry};
 use cutover_shared::log::{TreeHead, checkpoint};
-use cutover_shared::policy::PolicyDocument;
+use cutover_shared::policy::{KeyStatus, PolicyDocument};
 use cutover_shared::refusal::Code;
 use cutover_shared::statement::{Booking, Hold, Statement, WindowRelease};
 use cutover_shared::window::Window;
@@ -155,18 +155,27 @@ fn policies() -> Vec<Attack> {
     };
     let with = |next: Vec<u8>| {
         let (mut world, way) = ready_on_staging();
-        let _ = world.append_bytes(next);
-        let last = world.tree.size() - 1;
         let mut indexes: BTreeSet<u64> =
             world.evidence(way.booking, "s1", 0).entries.iter().map(|it| it.index).collect();
         indexes.remove(&0);
-        indexes.insert(last);
+        indexes.insert(world.tree.size());
+        let _ = world.append_bytes(next);
         let evidence = world.evidence_of(way.booking, indexes, 0);
         Offer::of(&world, "s1", way.booking, evidence).unasked()
     };
     let mut expired = ready_offer().unasked();
     expired.asked.now = at(365 * 86400);
+    let mut stolen = document(2);
+    stolen.keys.iter_mut().find(|it| it.owner == name("lib")).unwrap().status =
+        KeyStatus::Compromised;
     vec![
+        with(signed(stolen, "root"))
+            .attack(
+                "review-with-a-stolen-key",
+                "A review by a key that the newest policy calls compromised.",
+            )
+            .by("one person's stolen key", BELOW)
+            .refused(Code::NotReviewed, "0 of 1 reviews for staging"),
         with(signed(document(3), "root"))
             .attack(
                 "policy-version-withheld",
