@@ -14,6 +14,7 @@ mod places;
 mod policies;
 mod returns;
 mod statements;
+mod witnesses;
 
 use crate::fixture::{Attack, Common};
 use crate::world::World;
@@ -50,6 +51,7 @@ pub(crate) fn attacks() -> Vec<Attack> {
         policies::attacks(),
         returns::attacks(),
         statements::attacks(),
+        witnesses::attacks(),
     ]
     .concat()
 }
@@ -66,6 +68,7 @@ pub(crate) fn controls() -> Vec<Attack> {
         policies::controls(),
         returns::controls(),
         statements::controls(),
+        witnesses::controls(),
     ]
     .concat()
 }

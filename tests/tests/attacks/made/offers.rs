@@ -129,7 +129,11 @@ pub(super) fn ready() -> (World, Way) {
 
 /// A world with a release that may go to staging now: fewer statements are needed there.
 pub(super) fn ready_on_staging() -> (World, Way) {
-    let mut world = World::new();
+    on_staging(World::new())
+}
+
+/// As before, from a world in which nothing was said yet.
+pub(super) fn on_staging(mut world: World) -> (World, Way) {
     let (release, package) = world.submit("1.0");
     let environments = names(&["staging", "production"]);
     let says = Review { release, environments, verdict: Verdict::Complete };
