@@ -5,6 +5,8 @@
 //! limit. The fuzzer runs one target for long (`tests/fuzz/run`), and `cargo test -p cutover-tests --test
 //! corpora` replays `tests/fuzz/corpus/<target>/` on all of them.
 
+#[path = "targets/calendars.rs"]
+mod calendars;
 #[path = "targets/documents.rs"]
 mod documents;
 #[path = "targets/packages.rs"]
@@ -45,4 +47,7 @@ pub(crate) const TARGETS: &[Target] = &[
     target("chunk", packages::chunk),
     target("manifest", packages::manifest),
     target("package", packages::package),
+    target("calendar-file", calendars::file),
+    target("calendar-window", calendars::window),
+    target("calendar-rule", calendars::rule),
 ];
