@@ -78,5 +78,8 @@ mod tests {
         assert_eq!(position(at(20)), Position::After);
         assert!(!window.overlaps(&Window { start: at(20), end: at(21) }));
         assert!(window.overlaps(&Window { start: at(19), end: at(21) }));
+        let millisecond = Duration::from_millis(1);
+        let within = [at(10) - millisecond, at(10), at(20) - millisecond, at(20)];
+        assert_eq!(within.map(|now| window.contains(now)), [false, true, true, false]);
     }
 }
