@@ -230,7 +230,7 @@ fn values() -> Vec<Attack> {
             },
         )
         .by(PERSON, "DESIGN 3: a statement has one identity")
-        .refused(Code::Malformed, "read the statement as JSON: \"F90CEFB5AEAC0802EC9CF632B1682A76ACFCF298586DFB1B94AFB6EA4233B203\" is not a SHA-256 digest: expected 64 lower-case hexadecimal digits at line 1 column 158"),
+        .refused(Code::Malformed, "read the statement as JSON: \"F90CEFB5AEAC0802EC9CF632B1682A76ACFCF298586DFB1B94AFB6EA4233B203\" is not a SHA-256 digest: expected 64 lower-case hexadecimal digits at line 1 column 157"),
         bent(
             "validity-empty",
             "A validity that ends before it begins, for readers who look at one end only.",
