@@ -179,7 +179,8 @@ impl Agenda {
             );
             refusals.push(Refusal::new(Code::OutsideCalendar, next));
         }
-        if window.start < now + self.notice {
+        // Where no notice is asked for, a window may have begun: signed `now` a moment ago.
+        if !self.notice.is_zero() && window.start < now + self.notice {
             let facts = format!(
                 "the calendar asks for {}: not before {}",
                 span::format(self.notice),

@@ -113,6 +113,21 @@ fn starts(found: &Suggestions) -> Vec<String> {
 }
 
 #[test]
+fn where_no_notice_is_asked_a_window_may_begin_when_it_is_signed() {
+    let mut scene = Scene::new();
+    let release = scene.submit("1.0");
+    scene.approve(release);
+    let began = (scene.now - Duration::from_millis(300)).to_string();
+    let signed_now = booking(&scene, release, &["stage-1"], &began, minutes(60));
+    assert_eq!(admitted(&scene, signed_now), Ok(()), "without a calendar");
+    let terms = "zone = \"America/New_York\"\nnotice = \"0s\"";
+    let calendar = calendar(&scene, "staging", terms);
+    scene.say("max", calendar);
+    let signed_now = booking(&scene, release, &["stage-1"], &began, minutes(60));
+    assert_eq!(admitted(&scene, signed_now), Ok(()), "with one that asks for none");
+}
+
+#[test]
 fn the_last_calendar_is_in_force_and_none_is_written_over_unread() {
     let (mut scene, _) = scene();
     assert_eq!(scene.state.calendar(&name("staging")).unwrap().revision, 1);
