@@ -101,6 +101,11 @@ fn recurrence_is_dateutils() -> anyhow::Result<()> {
     let (mut questions, mut expected) = (Vec::new(), Vec::new());
     while questions.len() < rules {
         let rule = rule(&mut random);
+        if rule.contains("FREQ=WEEKLY") && rule.contains("BYSETPOS") {
+            // dateutil cuts the first week off before the start and counts positions in the rest; RFC 5545
+            // counts them in the whole interval.
+            continue;
+        }
         let day = random.i8(1..32);
         let (year, month) = (random.i16(2019..2029), random.i8(1..13));
         let Ok(first) = jiff::civil::Date::new(year, month, day) else { continue };

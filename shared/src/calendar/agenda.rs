@@ -27,7 +27,7 @@ use crate::fold::State;
 use crate::key::KeyId;
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
-use crate::statement::{Booking, Calendar, ChangeType, Event, Freeze};
+use crate::statement::{Booking, Calendar, ChangeType, Event, Freeze, OnHalt};
 use crate::time::{Time, span};
 use crate::window::Window;
 
@@ -270,14 +270,23 @@ pub fn standing_bookings(state: &State, after: Time) -> impl Iterator<Item = &Bo
     standing.map(|(_, booking)| booking)
 }
 
-/// Whether every host of a booking has ended it, one way or the other: the rest of its window is free.
+/// Whether every host of a booking has ended it, one way or the other, or it has halted and leaves the
+/// hosts as they are: the rest of its window is free.
 fn is_done(booking: &BookingCase) -> bool {
-    let ends = booking.outcomes.iter().filter(|it| match it.says().event {
-        Event::Committed | Event::Returned { .. } | Event::RolledBack | Event::Stuck { .. } => true,
-        Event::Refused { .. } | Event::Drifted { .. } => false,
-    });
-    let ended: BTreeSet<_> = ends.map(|it| it.says().host_key).collect();
-    booking.booking.says().plan.hosts().all(|planned| ended.contains(&planned.host_key))
+    let (mut ended, mut failed) = (BTreeSet::new(), BTreeSet::new());
+    for outcome in &booking.outcomes {
+        let host = outcome.says().host_key;
+        match outcome.says().event {
+            Event::Committed | Event::RolledBack => ended.insert(host),
+            Event::Returned { .. } | Event::Stuck { .. } => {
+                ended.insert(host) | failed.insert(host)
+            }
+            Event::Refused { .. } | Event::Drifted { .. } => false,
+        };
+    }
+    let plan = &booking.booking.says().plan;
+    let halted = plan.on_halt == OnHalt::Pause && failed.len() >= plan.halt_after as usize;
+    halted || plan.hosts().all(|planned| ended.contains(&planned.host_key))
 }
 
 /// Whether a booking and a request are in each other's way, if their times are.

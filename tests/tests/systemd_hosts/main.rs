@@ -209,7 +209,7 @@ fn a_crashed_host_runs_what_was_committed(host: &mut Host) -> anyhow::Result<()>
 /// Waits until an order for the application has ended on the host, and holds it to how.
 fn ended(host: &Host, mark: &Mark, how: &str) -> anyhow::Result<()> {
     let line = host.await_journal(mark, "cutover-applier", "ended application=web")?;
-    assert!(line.contains(&format!("what={how}")), "{line}");
+    assert!(line.contains(&format!("detail=\"{how}")), "{line}");
     Ok(())
 }
 
