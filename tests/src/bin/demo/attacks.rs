@@ -126,6 +126,9 @@ async fn flipped_byte(stage: &mut Stage, table: &mut Table) -> anyhow::Result<()
     table.row("a flipped byte in a pack", "digest-mismatch", observed);
     let host = stage.hosts.get("stg-1").context("stg-1")?;
     table.row("and the host serves what it served", "1.2", host.page().unwrap_or_default());
+    // What is not to be had gives its window up to others.
+    let cancel = ["cancel", &release, "--booking", &booked.booking, "--reason", "damaged"];
+    stage.desk.run("max", &cancel)?;
     Ok(())
 }
 
