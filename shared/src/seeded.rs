@@ -14,6 +14,10 @@ use std::cell::Cell;
 pub enum Bug {
     /// A later wave goes without the proof of the one before.
     WaveProofSkipped,
+    /// What was held goes on.
+    HoldIgnored,
+    /// What is frozen goes on.
+    FreezeIgnored,
     /// What was denied or given up goes on.
     DenialForgotten,
     /// What a host took back goes again without a new review.
@@ -49,6 +53,8 @@ impl Bug {
     /// All of them.
     pub const ALL: &[Self] = &[
         Self::WaveProofSkipped,
+        Self::HoldIgnored,
+        Self::FreezeIgnored,
         Self::DenialForgotten,
         Self::ReviewAfterReturnSkipped,
         Self::VotesNotCounted,

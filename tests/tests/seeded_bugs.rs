@@ -20,6 +20,7 @@ fn breaks(bug: Bug) -> &'static [Invariant] {
         Bug::WaveProofSkipped | Bug::AtOnceOffByOne => &[P10],
         Bug::ClosingForgotten => &[P2, P3],
         // The examiner of plans may be the first to see what the referee would see later.
+        Bug::HoldIgnored | Bug::FreezeIgnored => &[P2, P10],
         Bug::DenialForgotten => &[P1, P2, P10],
         Bug::ReviewAfterReturnSkipped => &[P8, P10],
         Bug::VotesNotCounted | Bug::StagingNotProven => &[P1],

@@ -553,7 +553,7 @@ impl Fleet {
             }
             FromApplier::WantClearance { order, phase, nonce, known } => {
                 life.half.known = life.half.known.max(known);
-                self.referee.asked(host, nonce);
+                self.referee.asked(host, order, phase, nonce);
                 self.send_up(host, Up::Clearance { order, phase, nonce, known });
             }
             FromApplier::Append { id, envelope, known } => {

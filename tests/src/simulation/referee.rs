@@ -146,8 +146,8 @@ impl Referee {
     }
 
     /// An applier has asked for a clearance.
-    pub(super) fn asked(&mut self, host: usize, nonce: Digest) {
-        self.tracks[host].nonces.push(nonce);
+    pub(super) fn asked(&mut self, host: usize, order: Digest, phase: Phase, nonce: Digest) {
+        self.tracks[host].asked.push((order, phase, nonce));
     }
 
     /// A host was made anew: what it was is not what it is.
@@ -250,8 +250,8 @@ impl Referee {
             let text = format!("{} acts on a clearance of {} ms ago", host.name, now - issued.at);
             self.fault(Invariant::P2, now, text);
         }
-        if !self.tracks[seat].nonces.contains(&issued.nonce) {
-            let text = format!("{} acts on an answer to what it never asked", host.name);
+        if !self.tracks[seat].is_answered(&order, issued.phase, &issued.nonce) {
+            let text = format!("{} acts on an answer to another question", host.name);
             self.fault(Invariant::P9, now, text);
         }
         let wall = self.wall(issued.at);

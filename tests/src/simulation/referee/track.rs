@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cutover_shared::digest::Digest;
+use cutover_shared::statement::Phase;
 use cutover_shared::time::Time;
 
 use super::Invariant;
@@ -19,8 +20,8 @@ const BAKE: Instant = 3000;
 /// What one host has done so far.
 #[derive(Debug, Default)]
 pub(super) struct Track {
-    /// Every nonce that it asked with.
-    pub(super) nonces: Vec<Digest>,
+    /// What it asked for, and the nonce that it asked with.
+    pub(super) asked: Vec<(Digest, Phase, Digest)>,
     /// The newest iteration of each emergency that it began.
     pub(super) iterations: BTreeMap<Digest, u32>,
     /// It has stopped what ran for this order, and not come to an end.
@@ -37,6 +38,12 @@ pub(super) struct Track {
 }
 
 impl Track {
+    /// Whether a clearance answers what this host has asked for, and it has not asked anew since.
+    pub(super) fn is_answered(&self, order: &Digest, phase: Phase, nonce: &Digest) -> bool {
+        let newest = self.asked.iter().rfind(|(asked, when, _)| asked == order && *when == phase);
+        newest.is_some_and(|(_, _, with)| with == nonce)
+    }
+
     /// A round of checks.
     pub(super) fn sample(&mut self, slot: SlotName, healthy: bool, now: Instant) {
         let (row, well, last) = self.health.entry(slot).or_insert((0, None, false));
