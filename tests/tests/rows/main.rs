@@ -1,0 +1,14 @@
+//! The rows of the process, each at the command line against a running coordinator: a test's name begins
+//! with the number of the row that it is about.
+
+mod row_03_package;
+
+use cutover_tests::build::binaries;
+use cutover_tests::harness::Stage;
+
+/// A stage with a coordinator and its people, and no hosts.
+async fn stage() -> anyhow::Result<(Stage, tempfile::TempDir)> {
+    let directory = tempfile::Builder::new().prefix("cutover-rows-").tempdir()?;
+    let stage = Stage::start(directory.path(), binaries()).await?;
+    Ok((stage, directory))
+}
