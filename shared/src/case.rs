@@ -12,8 +12,9 @@ use crate::key::KeyId;
 use crate::name::Name;
 use crate::policy::Signer;
 use crate::statement::{
-    Assessment, Booking, Cancel, Delivery, Event, Hold, IterationApproval, Judgement, Outcome,
-    Override, Release, Resume, Review, Validity, Vote, Waiver, WindowRelease,
+    Acknowledgement, Assessment, Booking, Cancel, Closure, Consult, Delivery, Event, Hold,
+    IterationApproval, Judgement, Outcome, Override, Rehearsal, Release, Resume, Review, Step,
+    Task, TaskChange, TaskKind, Validity, Vote, Waiver, WindowRelease,
 };
 use crate::time::Time;
 
@@ -155,6 +156,8 @@ pub struct BookingCase {
     pub cancelled: Option<Box<Verified<Cancel>>>,
     /// What lets it pass freezes.
     pub overrides: Vec<Verified<Override>>,
+    /// Manual steps that were done or failed, in log order.
+    pub steps: Vec<Verified<Step>>,
     /// What hosts reported of it, in log order.
     pub outcomes: Vec<Verified<Reported>>,
 }
@@ -166,12 +169,16 @@ pub struct Case {
     pub release: Verified<Release>,
     /// Its number among the submissions of the log, from 1: `R-1`.
     pub number: u64,
+    /// Rehearsals, in log order.
+    pub rehearsals: Vec<Verified<Rehearsal>>,
     /// Reviews, in log order.
     pub reviews: Vec<Verified<Review>>,
     /// Assessments, in log order.
     pub assessments: Vec<Verified<Assessment>>,
     /// Votes, in log order.
     pub votes: Vec<Verified<Vote>>,
+    /// What other departments were asked, and answered, in log order.
+    pub consults: Vec<Verified<Consult>>,
     /// Approvals as an emergency iteration.
     pub approvals: Vec<Verified<IterationApproval>>,
     /// Deliveries.
@@ -188,6 +195,12 @@ pub struct Case {
     pub cancelled: Option<Box<Verified<Cancel>>>,
     /// The submission that took its place.
     pub superseded_by: Option<Digest>,
+    /// Who was given which task, and which are done, in log order.
+    pub tasks: Vec<Verified<Task>>,
+    /// What was seen by whom, in log order.
+    pub acknowledgements: Vec<Verified<Acknowledgement>>,
+    /// Its closure.
+    pub closed: Option<Box<Verified<Closure>>>,
 }
 
 impl BookingCase {
@@ -197,6 +210,7 @@ impl BookingCase {
             released: None,
             cancelled: None,
             overrides: Vec::new(),
+            steps: Vec::new(),
             outcomes: Vec::new(),
         }
     }
@@ -207,9 +221,11 @@ impl Case {
         Self {
             release,
             number,
+            rehearsals: Vec::new(),
             reviews: Vec::new(),
             assessments: Vec::new(),
             votes: Vec::new(),
+            consults: Vec::new(),
             approvals: Vec::new(),
             deliveries: Vec::new(),
             waivers: Vec::new(),
@@ -218,6 +234,9 @@ impl Case {
             resumes: BTreeMap::new(),
             cancelled: None,
             superseded_by: None,
+            tasks: Vec::new(),
+            acknowledgements: Vec::new(),
+            closed: None,
         }
     }
 
@@ -249,6 +268,54 @@ impl Case {
     /// The last vote of each owner that speaks for an environment.
     pub fn votes_for(&self, environment: &Name) -> BTreeMap<&Name, &Verified<Vote>> {
         last_by_owner(self.votes.iter().filter(|it| it.says.environments.contains(environment)))
+    }
+
+    /// The last rehearsal of each owner.
+    pub fn last_rehearsals(&self) -> BTreeMap<&Name, &Verified<Rehearsal>> {
+        last_by_owner(self.rehearsals.iter())
+    }
+
+    /// The last answer of each owner who spoke for a department, for an environment.
+    pub fn answers_of(
+        &self,
+        department: &Name,
+        environment: &Name,
+    ) -> BTreeMap<&Name, &Verified<Consult>> {
+        last_by_owner(self.consults.iter().filter(|it| {
+            matches!(it.says, Consult::Answered { .. })
+                && it.says.department() == department
+                && it.says.environments().contains(environment)
+        }))
+    }
+
+    /// Whether a host ever did something for it, whatever came of that.
+    pub fn touched_a_host(&self) -> bool {
+        self.outcomes().any(|it| match it.says.event {
+            Event::Committed | Event::Returned { .. } | Event::RolledBack | Event::Stuck { .. } => {
+                true
+            }
+            Event::Refused { .. } | Event::Drifted { .. } => false,
+        })
+    }
+
+    /// The owner whose task it is, as it was last given to somebody.
+    pub fn assignee(&self, kind: TaskKind) -> Option<&Name> {
+        self.tasks.iter().rev().find_map(|it| match &it.says.change {
+            TaskChange::Assigned { to } if it.says.kind == kind => Some(to),
+            TaskChange::Assigned { .. } | TaskChange::Done { .. } => None,
+        })
+    }
+
+    /// What first said that a task is done.
+    pub fn task_done(&self, kind: TaskKind) -> Option<&Verified<Task>> {
+        let done = |it: &&Verified<Task>| matches!(it.says.change, TaskChange::Done { .. });
+        self.tasks.iter().filter(|it| it.says.kind == kind).find(done)
+    }
+
+    /// Whether the owner has said to have seen a statement.
+    pub fn is_acknowledged(&self, seen: &Digest, owner: &Name) -> bool {
+        let of = |it: &&Verified<Acknowledgement>| it.says.seen == *seen;
+        self.acknowledgements.iter().filter(of).any(|it| it.owners().contains(owner))
     }
 
     /// Every booking, cancelled ones too, by identity.

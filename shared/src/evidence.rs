@@ -18,7 +18,7 @@ use crate::log::checkpoint::{self, Checkpoint};
 use crate::log::{TreeHead, leaf_hash, verify_consistency, verify_inclusion};
 use crate::policy::TrustPolicy;
 use crate::refusal::{Code, Refusal};
-use crate::statement::{Event, Says, Statement};
+use crate::statement::{Event, Says, Statement, Task, TaskKind};
 
 /// Most entries in one order's evidence: every statement about a release with a full board, and an
 /// enrolment and an outcome of each of a thousand hosts before this one.
@@ -225,6 +225,7 @@ impl Selection<'_> {
         self.booking(booking);
         self.indexes.extend(booking.released.iter().map(Verified::index));
         self.indexes.extend(booking.cancelled.iter().map(|it| it.index()));
+        self.indexes.extend(booking.steps.iter().map(Verified::index));
         for it in &booking.overrides {
             self.indexes.insert(it.index());
             let named = it.says().freezes.iter().filter_map(|it| self.state.freeze(&it.freeze));
@@ -293,7 +294,9 @@ impl Selection<'_> {
             self.indexes.extend(record.withdrawn);
         }
         if let Some(iteration) = &says.iteration {
-            self.indexes.extend(self.state.emergency(&iteration.grounds).map(Verified::index));
+            let grounds = &iteration.grounds;
+            self.indexes.extend(self.state.emergency(grounds).map(Verified::index));
+            self.indexes.extend(self.state.emergency_closure(grounds).map(Verified::index));
             if let Some(previous) = iteration.previous.and_then(|it| self.state.case(&it)) {
                 self.said(previous);
             }
@@ -301,15 +304,19 @@ impl Selection<'_> {
     }
 
     fn said(&mut self, case: &Case) {
+        self.indexes.extend(case.rehearsals.iter().map(Verified::index));
         self.indexes.extend(case.reviews.iter().map(Verified::index));
         self.indexes.extend(case.assessments.iter().map(Verified::index));
         self.indexes.extend(case.votes.iter().map(Verified::index));
+        self.indexes.extend(case.consults.iter().map(Verified::index));
+        self.indexes.extend(case.tasks.iter().filter(|it| is_condition(it)).map(Verified::index));
         self.indexes.extend(case.approvals.iter().map(Verified::index));
         self.indexes.extend(case.deliveries.iter().map(Verified::index));
         self.indexes.extend(case.waivers.iter().map(Verified::index));
         self.indexes.extend(case.holds.iter().map(Verified::index));
         self.indexes.extend(case.resumes.values().map(Verified::index));
         self.indexes.extend(case.cancelled.iter().map(|it| it.index()));
+        self.indexes.extend(case.closed.iter().map(|it| it.index()));
     }
 
     /// What took the place of a release: a later submission, and later iterations that were approved.
@@ -341,6 +348,11 @@ impl Selection<'_> {
             }
         }
     }
+}
+
+/// Whether it says something of an approval's condition: of the other tasks no rule asks.
+fn is_condition(task: &Verified<Task>) -> bool {
+    matches!(task.says().kind, TaskKind::Condition { .. })
 }
 
 /// The package that `host` would go back to by this order.

@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use document::{
-    Clock, Duties, Freshness, KeyEntry, KeyStatus, LogEpoch, LogKey, MAX_KEYS, MAX_WITNESSES,
-    PolicyDocument, Proof, Role, Rule, Scope, WitnessKey,
+    Clock, Department, Duties, Freshness, KeyEntry, KeyStatus, LogEpoch, LogKey, MAX_KEYS,
+    MAX_WITNESSES, PolicyDocument, Proof, Role, Rule, Scope, WitnessKey,
 };
 pub use exception::{Exception, Waivable};
 pub use upkeep::ANNOUNCED_DAYS;
@@ -163,6 +163,28 @@ impl TrustPolicy {
             })
         };
         signers.iter().filter(holds).map(|signer| &signer.owner).collect()
+    }
+
+    /// A department.
+    pub fn department(&self, name: &Name) -> Option<&Department> {
+        self.document().department(name)
+    }
+
+    /// The owners among `signers` whose keys are good for the application and the environments, whatever
+    /// their roles.
+    pub fn in_scope<'a>(
+        &self,
+        signers: &'a [Signer],
+        application: &Name,
+        environments: &BTreeSet<Name>,
+    ) -> BTreeSet<&'a Name> {
+        let covers = |signer: &&Signer| {
+            self.entry(&signer.key).is_some_and(|entry| {
+                entry.applications.covers(application)
+                    && environments.iter().all(|name| entry.environments.covers(name))
+            })
+        };
+        signers.iter().filter(covers).map(|signer| &signer.owner).collect()
     }
 
     /// Whether two different owners among `signers` hold the two roles for the application in the

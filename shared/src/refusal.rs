@@ -141,6 +141,16 @@ codes! {
     WindowTaken = "window-taken", "book another time: `cutover suggest`, or cancel the other booking";
     /// The host has not what the release needs, or its way back is not whole. Nothing was touched.
     HostNotReady = "host-not-ready", "make the host ready, as the facts say; then book again";
+    /// A department whose yes is needed has not given it.
+    NotConsulted = "not-consulted", "the department answers: `cutover consult answer`";
+    /// A condition that a board member set on an approval is not confirmed.
+    ConditionOpen = "condition-open", "a board member or librarian confirms it: `cutover cab confirm`";
+    /// It was closed.
+    Closed = "closed", "submit it as a new release";
+    /// A post-implementation review is owed.
+    ReviewOwed = "review-owed", "a change manager writes it: `cutover close --findings`";
+    /// It cannot be closed yet.
+    InProgress = "in-progress", "let its windows end, or cancel it: `cutover cancel`";
 }
 
 impl Code {

@@ -105,8 +105,16 @@ pub struct AddKeyArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub email: String,
     /// What the key may sign; several times for several roles
-    #[arg(long = "role", required = true, value_parser = roles(), value_name = "ROLE")]
+    #[arg(
+        long = "role",
+        required_unless_present = "departments",
+        value_parser = roles(),
+        value_name = "ROLE"
+    )]
     pub roles: Vec<Role>,
+    /// The owner speaks for this department; several times for several
+    #[arg(long = "department", value_name = "NAME")]
+    pub departments: Vec<Name>,
     /// The public key
     // The same name as everybody's own --key, in the place of which it stands here.
     #[arg(long, value_name = "FILE.pub")]
@@ -214,11 +222,16 @@ fn add_key(context: &Context, args: &AddKeyArgs) -> Result<(), Failure> {
         status: KeyStatus::Active,
     };
     draft.add(&entry)?;
+    for department in &args.departments {
+        draft.add_speaker(department, &args.owner)?;
+    }
     // What cannot be read back must not be written.
     draft.unchecked()?;
     written(context, &draft, &args.file, || {
-        let roles: Vec<_> = entry.roles.iter().map(|role| role.name()).collect();
-        format!("key {} was added: {}, {}", entry.key.id(), entry.owner, roles.join(", "))
+        let roles = entry.roles.iter().map(|role| role.name().to_owned());
+        let speaks = args.departments.iter().map(|it| format!("speaks for {it}"));
+        let can = roles.chain(speaks).collect::<Vec<_>>().join(", ");
+        format!("key {} was added: {}, {can}", entry.key.id(), entry.owner)
     })
 }
 

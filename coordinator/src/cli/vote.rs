@@ -49,7 +49,10 @@ fn statement(args: &VoteArgs, state: &State, now: Time) -> Result<Statement, Fai
     let case = names::release(state, &args.release)?;
     let environments = names::environments(case, &args.environments)?;
     let judgement = judgement(args.reject.as_deref(), &args.reason);
-    Ok(Statement::new(now, Vote { release: case.release.id(), environments, judgement }))
+    Ok(Statement::new(
+        now,
+        Vote { release: case.release.id(), environments, judgement, conditions: Vec::new() },
+    ))
 }
 
 #[cfg(test)]
@@ -68,7 +71,9 @@ mod tests {
             let args = parse::<VoteArgs>(line).unwrap();
             statement(&args, &scene.state, scene.now).unwrap().says
         };
-        let vote = |environments, judgement| Vote { release, environments, judgement }.into();
+        let vote = |environments, judgement| {
+            Vote { release, environments, judgement, conditions: Vec::new() }.into()
+        };
         let both = names(["staging", "production"]);
         let reason = String::new();
         assert_eq!(made("R-1 --approve"), vote(both, Judgement::Accepted { reason }));

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::closing;
 use super::rules::{self, Stage};
 use super::{HostFacts, Question};
 use crate::calendar::agenda;
@@ -50,6 +51,7 @@ pub fn admit(state: &State, index: u64, envelope: &[u8], now: Time) -> Result<Ex
         Says::Vote(it) => early_duties(state, &examined, &it.release, it.environments.iter())?,
         Says::Booking(it) => booking(state, &examined, it, now)?,
         Says::WindowRelease(it) => window_release(state, &examined, it, now)?,
+        Says::Closure(it) => closing::admit(state, it, now)?,
         Says::Rollback(it) => {
             if let Some(denial) = state.denial(&it.to) {
                 let facts = format!("security denied the package ({})", denial.short());
@@ -70,6 +72,11 @@ pub fn admit(state: &State, index: u64, envelope: &[u8], now: Time) -> Result<Ex
         | Says::Hold(_)
         | Says::Resume(_)
         | Says::Cancel(_)
+        | Says::Rehearsal(_)
+        | Says::Consult(_)
+        | Says::Step(_)
+        | Says::Acknowledgement(_)
+        | Says::Task(_)
         | Says::Outcome(_)
         | Says::Clearance(_) => {}
     }

@@ -12,6 +12,7 @@
 
 pub mod admission;
 pub mod clearance;
+pub mod closing;
 pub mod rules;
 mod sitting;
 

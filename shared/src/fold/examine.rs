@@ -2,6 +2,7 @@
 //! known? What several statements add up to is not decided here but in [`mod@crate::authorise`].
 
 mod exceptions;
+mod process;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -138,12 +139,14 @@ impl Exam<'_> {
                 self.role(Role::ChangeManager, Some(application), environments)?;
             }
             Says::Emergency(Emergency::Approved(it)) => self.iteration_approval(it)?,
+            Says::Rehearsal(it) => self.rehearsal(it)?,
             Says::Review(it) => self.about(&it.release, &it.environments, &[Role::Librarian])?,
             Says::Assessment(it) => {
                 self.same_package(&it.release, &it.package)?;
                 self.about(&it.release, &it.environments, &[Role::Security])?;
             }
-            Says::Vote(it) => self.about(&it.release, &it.environments, &[Role::Board])?,
+            Says::Vote(it) => self.vote(it)?,
+            Says::Consult(it) => self.consult(it)?,
             Says::Booking(it) => self.booking(it)?,
             Says::Freeze(Freeze::Declared { environments, start, end, .. }) => {
                 if start >= end || environments.is_empty() {
@@ -174,7 +177,11 @@ impl Exam<'_> {
             Says::Resume(it) => self.resume(it)?,
             Says::Cancel(it) => self.cancel(it)?,
             Says::Rollback(it) => self.rollback(it)?,
+            Says::Step(it) => self.step(it)?,
             Says::Outcome(it) => self.outcome(it)?,
+            Says::Acknowledgement(it) => self.acknowledgement(it)?,
+            Says::Task(it) => self.task(it)?,
+            Says::Closure(it) => self.closure(it)?,
             Says::Clearance(_) | Says::TrustPolicy(_) => {
                 return refuse(Code::Malformed, "this predicate is not for the log");
             }
@@ -240,11 +247,23 @@ impl Exam<'_> {
         environments: &BTreeSet<Name>,
         roles: &[Role],
     ) -> Result<(), Refusal> {
+        self.for_environments(release, environments)?;
+        self.any_role(roles, Some(&self.known_release(release)?.application), environments)
+    }
+
+    /// The release is for all of these environments.
+    fn for_environments(
+        &self,
+        release: &Digest,
+        environments: &BTreeSet<Name>,
+    ) -> Result<(), Refusal> {
         let known = self.known_release(release)?;
-        if let Some(other) = environments.difference(&known.environments).next() {
-            return refuse(Code::WrongEnvironment, format!("the release is not for {other}"));
+        match environments.difference(&known.environments).next() {
+            None => Ok(()),
+            Some(other) => {
+                refuse(Code::WrongEnvironment, format!("the release is not for {other}"))
+            }
         }
-        self.any_role(roles, Some(&known.application), environments)
     }
 
     fn enrolment(&self, it: &Enrolment) -> Result<BTreeSet<Name>, Refusal> {

@@ -15,8 +15,8 @@ use crate::digest::Digest;
 use crate::name::Name;
 use crate::policy::TrustPolicy;
 use crate::statement::{
-    Assessment, Booking, Calendar, Cancel, Emergency, Enrolment, Event, Freeze, Hold, HostChange,
-    Outcome, Predicate, Release, Resume, Rollback, Says, Standard,
+    Assessment, Booking, Calendar, Cancel, Closure, Emergency, Enrolment, Event, Freeze, Hold,
+    HostChange, Outcome, Predicate, Release, Resume, Rollback, Says, Standard,
 };
 
 /// Adds to a list that seldom grows, with a quarter of room to spare where a plain list doubles.
@@ -103,6 +103,24 @@ impl State {
             Says::Waiver(it) => {
                 self.in_case(it.release, |case| keep(&mut case.waivers, frame.carry(it)));
             }
+            Says::Rehearsal(it) => {
+                self.in_case(it.release, |case| keep(&mut case.rehearsals, frame.carry(it)));
+            }
+            Says::Consult(mut it) => self.in_case(it.release(), |case| {
+                let environments = std::mem::take(it.environments_mut());
+                *it.environments_mut() = shared(environments, &case.release.says.environments);
+                keep(&mut case.consults, frame.carry(it));
+            }),
+            Says::Task(it) => {
+                self.in_case(it.release, |case| keep(&mut case.tasks, frame.carry(it)));
+            }
+            Says::Step(it) => self.in_booking(it.booking, |booking| {
+                keep(&mut booking.steps, frame.carry(it));
+            }),
+            Says::Acknowledgement(it) => self.in_case(it.release, |case| {
+                keep(&mut case.acknowledgements, frame.carry(it));
+            }),
+            Says::Closure(it) => self.add_closure(frame.carry(it)),
             Says::WindowRelease(it) => self.in_booking(it.booking, |booking| {
                 booking.released = Some(frame.carry(it));
             }),
@@ -270,6 +288,15 @@ impl State {
             None => self.in_case(cancel.says.release, |case| {
                 case.cancelled = Some(Box::new(cancel));
             }),
+        }
+    }
+
+    fn add_closure(&mut self, closure: Verified<Closure>) {
+        match closure.says {
+            Closure::Release { release, .. } => self.in_case(release, |case| {
+                case.closed = Some(Box::new(closure));
+            }),
+            Closure::Emergency { grounds, .. } => self.closed_emergencies.insert(grounds, closure),
         }
     }
 

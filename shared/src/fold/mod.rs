@@ -30,7 +30,9 @@ use crate::log::TreeHead;
 use crate::name::Name;
 use crate::policy::TrustPolicy;
 use crate::refusal::Refusal;
-use crate::statement::{Calendar, Emergency, Enrolment, Freeze, Grant, Rollback, Template};
+use crate::statement::{
+    Calendar, Closure, Emergency, Enrolment, Freeze, Grant, Rollback, Template,
+};
 use crate::time::Time;
 use crate::window::Window;
 
@@ -132,6 +134,8 @@ pub struct State {
     window_ends: Arc<BTreeSet<(Time, Digest)>>,
     holds: Arc<BTreeMap<Digest, Digest>>,
     emergencies: Table<Digest, Verified<Emergency>>,
+    /// By the statement that opened it.
+    closed_emergencies: Table<Digest, Verified<Closure>>,
     standards: Table<Digest, StandardRecord>,
     freezes: Table<Digest, FreezeRecord>,
     /// The ends of those that were not lifted.
@@ -342,6 +346,19 @@ impl State {
     /// Every open-emergency statement.
     pub fn emergencies(&self) -> impl Iterator<Item = &Verified<Emergency>> {
         self.emergencies.values()
+    }
+
+    /// The iteration whose closure has to bring the post-implementation review that an emergency owes: from
+    /// the first that touched a host on it owes one, of the newest that did (PROCESS 18).
+    pub fn review_owed(&self, grounds: &Digest) -> Option<&Case> {
+        let number = |case: &&Case| case.release.says.iteration.as_ref().map(|it| it.number);
+        let touched = self.cases_of_emergency(grounds).filter(|case| case.touched_a_host());
+        touched.max_by_key(number).filter(|case| case.closed.is_none())
+    }
+
+    /// The closure of an emergency.
+    pub fn emergency_closure(&self, grounds: &Digest) -> Option<&Verified<Closure>> {
+        self.closed_emergencies.get(grounds)
     }
 
     /// A pre-approval of standard changes.

@@ -29,6 +29,7 @@ impl State {
         self.grants.retain(|it| judge.keeps(&mut it.grant));
         self.revise_hosts(&judge);
         self.emergencies.retain(|it| judge.keeps(it));
+        self.closed_emergencies.retain(|it| judge.keeps(it));
         self.standards.retain(|it| judge.keeps(&mut it.approved));
         self.rollbacks.retain(|it| judge.keeps(&mut it.rollback));
         self.revise_freezes(&judge);
@@ -138,15 +139,20 @@ impl Judge {
     }
 
     fn keeps_case(&self, case: &mut Case) -> bool {
+        case.rehearsals.retain_mut(|it| self.keeps(it));
         case.reviews.retain_mut(|it| self.keeps(it));
         case.assessments.retain_mut(|it| self.keeps(it));
         case.votes.retain_mut(|it| self.keeps(it));
+        case.consults.retain_mut(|it| self.keeps(it));
         case.approvals.retain_mut(|it| self.keeps(it));
         case.deliveries.retain_mut(|it| self.keeps(it));
         case.waivers.retain_mut(|it| self.keeps(it));
         case.holds.retain_mut(|it| self.keeps(it));
         case.resumes.retain(|_, it| self.keeps(it));
+        case.tasks.retain_mut(|it| self.keeps(it));
+        case.acknowledgements.retain_mut(|it| self.keeps(it));
         self.forgets(&mut case.cancelled);
+        self.forgets(&mut case.closed);
         case.bookings.retain(|_, it| self.keeps_booking(Arc::make_mut(it)));
         self.keeps(&mut case.release)
     }
@@ -155,6 +161,7 @@ impl Judge {
         self.forgets(&mut it.released);
         self.forgets(&mut it.cancelled);
         it.overrides.retain_mut(|it| self.keeps(it));
+        it.steps.retain_mut(|it| self.keeps(it));
         self.keeps(&mut it.booking)
     }
 }

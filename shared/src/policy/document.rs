@@ -46,8 +46,21 @@ pub struct PolicyDocument {
     /// Those who follow the log on machines of their own, cosign its checkpoints and sign clearances.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub witnesses: Vec<WitnessKey>,
+    /// Departments that can be consulted, and who speaks for each.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub departments: Vec<Department>,
     /// What must be met, by environment and change type.
     pub rules: Vec<Rule>,
+}
+
+/// Another department, which releases touch: networks, databases, the service desk (PROCESS 9).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Department {
+    /// Its name.
+    pub name: Name,
+    /// Those who speak for it, each an owner of a key.
+    pub owners: BTreeSet<Name>,
 }
 
 /// The log's name and key.
@@ -236,6 +249,13 @@ pub struct Rule {
     /// is passed by nobody.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub freeze_override: Option<Role>,
+    /// Departments that must have said yes.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
+    pub consults: BTreeSet<Name>,
+    /// How long a board member's approval is good, from its signing to the start of the window; none: until
+    /// the vote itself says.
+    #[serde(with = "lifetime", skip_serializing_if = "Option::is_none", default)]
+    pub approval_lifetime: Option<Duration>,
     /// The exceptions that can be made for one release, each by two owners.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub waivable: Vec<Waivable>,
@@ -244,6 +264,32 @@ pub struct Rule {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+/// A span that may be left out.
+mod lifetime {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::time::span;
+
+    #[derive(Serialize, Deserialize)]
+    struct Span(#[serde(with = "span")] Duration);
+
+    #[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.map(Span).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<Span>::deserialize(deserializer)?.map(|it| it.0))
+    }
 }
 
 impl PolicyDocument {
@@ -266,6 +312,7 @@ impl PolicyDocument {
             },
             keys: Vec::new(),
             witnesses: Vec::new(),
+            departments: Vec::new(),
             rules: Vec::new(),
         }
     }
@@ -284,6 +331,11 @@ impl PolicyDocument {
     /// The entry of a key.
     pub fn entry(&self, key: &KeyId) -> Option<&KeyEntry> {
         self.keys.iter().find(|entry| entry.key.id() == *key)
+    }
+
+    /// A department.
+    pub fn department(&self, name: &Name) -> Option<&Department> {
+        self.departments.iter().find(|it| it.name == *name)
     }
 
     /// The witness with a key.
@@ -318,6 +370,8 @@ impl Rule {
             duties: Duties::Separate,
             witnesses: 0,
             freeze_override: None,
+            consults: BTreeSet::new(),
+            approval_lifetime: None,
             waivable: Vec::new(),
         }
     }

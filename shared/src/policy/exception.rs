@@ -23,6 +23,8 @@ pub enum Exception {
     Delivery,
     /// The proof by the environments before (rule 21).
     Environments,
+    /// Other departments' answers (rule 26); never over a department's no.
+    Consults,
 }
 
 impl Exception {
@@ -34,6 +36,7 @@ impl Exception {
         Self::Votes,
         Self::Delivery,
         Self::Environments,
+        Self::Consults,
     ];
 
     /// The word.
@@ -45,6 +48,7 @@ impl Exception {
             Self::Votes => "votes",
             Self::Delivery => "delivery",
             Self::Environments => "environments",
+            Self::Consults => "consults",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{MAX_KEYS, MAX_WITNESSES, PolicyDocument, Role};
+use super::{KeyEntry, KeyStatus, MAX_KEYS, MAX_WITNESSES, PolicyDocument, Role};
 use crate::log::checkpoint;
 
 impl PolicyDocument {
@@ -24,6 +24,7 @@ impl PolicyDocument {
         }
         self.key_faults(&mut faults);
         self.witness_faults(&mut faults);
+        self.department_faults(&mut faults);
         self.rule_faults(&mut faults);
         if !checkpoint::is_name(&self.log.origin) {
             faults.push("log.origin: must be one word, as cutover.example.org/log".to_owned());
@@ -43,7 +44,8 @@ impl PolicyDocument {
             if entry.key == self.log.key {
                 faults.push(format!("keys[{number}].key: the log's key cannot be a person's"));
             }
-            if entry.roles.is_empty() {
+            let speaks = self.departments.iter().any(|it| it.owners.contains(&entry.owner));
+            if entry.roles.is_empty() && !speaks {
                 faults
                     .push(format!("keys[{number}].roles: none; {} could do nothing", entry.owner));
             }
@@ -71,6 +73,25 @@ impl PolicyDocument {
         }
     }
 
+    fn department_faults(&self, faults: &mut Vec<String>) {
+        let active = |entry: &&KeyEntry| entry.status == KeyStatus::Active;
+        let owners: BTreeSet<_> = self.keys.iter().filter(active).map(|it| &it.owner).collect();
+        let mut names = BTreeSet::new();
+        for (number, it) in self.departments.iter().enumerate() {
+            if !names.insert(&it.name) {
+                faults.push(format!("departments[{number}]: {} is listed twice", it.name));
+            }
+            if it.owners.is_empty() {
+                faults.push(format!("departments[{number}].owners: nobody speaks for {}", it.name));
+            }
+            for owner in it.owners.iter().filter(|owner| !owners.contains(owner)) {
+                faults.push(format!(
+                    "departments[{number}].owners: {owner} has no key that is active"
+                ));
+            }
+        }
+    }
+
     fn rule_faults(&self, faults: &mut Vec<String>) {
         let witnesses: BTreeSet<_> = self.witnesses.iter().map(|it| &it.owner).collect();
         let mut cases = BTreeSet::new();
@@ -90,6 +111,12 @@ impl PolicyDocument {
                     rule.witnesses,
                     witnesses.len()
                 ));
+            }
+            for name in rule.consults.iter().filter(|name| self.department(name).is_none()) {
+                faults.push(format!("rules[{number}].consults: there is no department {name}"));
+            }
+            if rule.approval_lifetime.is_some_and(|it| it.is_zero()) {
+                faults.push(format!("rules[{number}].approval_lifetime: no vote would ever count"));
             }
             let waivable: BTreeSet<_> = rule.waivable.iter().map(|it| it.exception).collect();
             if waivable.len() < rule.waivable.len() {

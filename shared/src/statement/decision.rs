@@ -315,6 +315,9 @@ pub struct Vote {
     pub environments: BTreeSet<Name>,
     /// The judgement.
     pub judgement: Judgement,
+    /// What an approval hangs on, line by line: each is confirmed by a `task` before the window is released.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub conditions: Vec<String>,
 }
 
 /// Delivered to the staging area (PROCESS 14).

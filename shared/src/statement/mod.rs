@@ -18,6 +18,7 @@ mod calendar;
 mod decision;
 mod host;
 mod order;
+mod process;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -35,6 +36,10 @@ pub use host::{Drift, Enrolment, Event, Grant, HostChange, Outcome, Reading};
 pub use order::{
     Booking, Clearance, Derivation, HostTurn, MAX_HOSTS, MAX_WAVES, OnHalt, Phase, PlannedHost,
     Rollback, RolloutPlan, Wave, WindowRelease,
+};
+pub use process::{
+    Acknowledgement, Closure, ClosureResult, Consult, Direction, PostReview, Rehearsal, Rehearsed,
+    RehearsedStep, Step, StepResult, Task, TaskChange, TaskKind,
 };
 
 use crate::digest::Digest;
@@ -150,12 +155,16 @@ predicates! {
     Emergency(Emergency) = "emergency",
     /// Changes of one kind are approved ahead, or no longer.
     Standard(Standard) = "standard",
+    /// Somebody who did not submit it tried it out.
+    Rehearsal(Rehearsal) = "rehearsal",
     /// The librarian's check.
     Review(Review) = "review",
     /// Security's check.
     Assessment(Assessment) = "assessment",
     /// A board member's vote.
     Vote(Vote) = "vote",
+    /// Another department is asked, or answers.
+    Consult(Consult) = "consult",
     /// A window is bought.
     Booking(Box<Booking>) = "booking",
     /// Nothing goes forward for a while.
@@ -178,8 +187,16 @@ predicates! {
     Cancel(Cancel) = "cancel",
     /// Go back.
     Rollback(Box<Rollback>) = "rollback",
+    /// A manual step of a runbook was done, or failed.
+    Step(Step) = "step",
     /// What a host did.
     Outcome(Box<Outcome>) = "outcome",
+    /// Somebody has seen something.
+    Acknowledgement(Acknowledgement) = "acknowledgement",
+    /// A task is given to somebody, or done.
+    Task(Task) = "task",
+    /// A release is over.
+    Closure(Closure) = "closure",
     /// Nothing stands against it now. Never in the log.
     Clearance(Clearance) = "clearance",
 }
@@ -219,9 +236,11 @@ impl Says {
             Self::Emergency(Emergency::Approved(approval)) => vec![("release", approval.release)],
             Self::Standard(Standard::Approved(it)) => vec![("policy", it.policy)],
             Self::Standard(Standard::Withdrawn { standard, .. }) => vec![("standard", *standard)],
+            Self::Rehearsal(it) => vec![("release", it.release), ("package", it.package)],
             Self::Review(review) => vec![("release", review.release)],
             Self::Assessment(it) => vec![("release", it.release), ("package", it.package)],
             Self::Vote(vote) => vec![("release", vote.release)],
+            Self::Consult(it) => vec![("release", it.release())],
             Self::Booking(it) => vec![("release", it.release), ("package", it.package)],
             Self::Freeze(Freeze::Declared { policy, .. }) => vec![("policy", *policy)],
             Self::Freeze(Freeze::Lifted { freeze, .. }) => vec![("freeze", *freeze)],
@@ -246,6 +265,14 @@ impl Says {
             Self::Cancel(cancel) => vec![("release", cancel.release)],
             Self::Rollback(it) => vec![("from", it.from), ("to", it.to)],
             Self::Outcome(it) => vec![("package", it.package), ("host-key", it.host_key.digest())],
+            Self::Step(it) => vec![("booking", it.booking), ("host-key", it.host_key.digest())],
+            Self::Acknowledgement(it) => vec![("release", it.release), ("seen", it.seen)],
+            Self::Task(Task { release, kind: TaskKind::Condition { vote, .. }, .. }) => {
+                vec![("release", *release), ("vote", *vote)]
+            }
+            Self::Task(it) => vec![("release", it.release)],
+            Self::Closure(Closure::Release { release, .. }) => vec![("release", *release)],
+            Self::Closure(Closure::Emergency { grounds, .. }) => vec![("emergency", *grounds)],
             Self::Clearance(it) => vec![("order", it.order), ("host-key", it.host_key.digest())],
         }
     }
@@ -262,14 +289,20 @@ impl Says {
             | Self::Freeze(Freeze::Declared { .. })
             | Self::Hold(_)
             | Self::Cancel(_)
-            | Self::Rollback(_) => true,
+            | Self::Rollback(_)
+            | Self::Closure(_) => true,
             Self::Host(HostChange::Enrolled(it)) => it.replaces.is_some(),
             Self::Release(it) => it.supersedes.is_some(),
             // It supersedes the iterations before.
             Self::Emergency(Emergency::Approved(_)) => true,
             Self::Review(it) => it.verdict != Verdict::Complete,
             Self::Assessment(it) => !it.judgement.is_accepted(),
-            Self::Vote(it) => !it.judgement.is_accepted(),
+            // An approval with conditions takes the place of one without.
+            Self::Vote(it) => !it.judgement.is_accepted() || !it.conditions.is_empty(),
+            Self::Rehearsal(it) => !it.result.is_passed(),
+            Self::Consult(Consult::Asked { mandatory, .. }) => *mandatory,
+            Self::Consult(Consult::Answered { judgement, .. }) => !judgement.is_accepted(),
+            Self::Step(it) => matches!(it.result, StepResult::Failed { .. }),
             Self::Outcome(it) => {
                 matches!(it.event, Event::Returned { .. } | Event::RolledBack | Event::Stuck { .. })
             }
@@ -285,6 +318,8 @@ impl Says {
             | Self::Delivery(_)
             | Self::WindowRelease(_)
             | Self::Resume(_)
+            | Self::Acknowledgement(_)
+            | Self::Task(_)
             | Self::Clearance(_) => false,
         }
     }
@@ -516,5 +551,6 @@ into_says! {
     Review(Review), Assessment(Assessment), Vote(Vote), Booking(Booking), Freeze(Freeze), Calendar(Calendar),
     Delivery(Delivery), WindowRelease(WindowRelease), Hold(Hold), Resume(Resume), Cancel(Cancel),
     Rollback(Rollback), Outcome(Outcome), Clearance(Clearance), Standard(Standard),
-    Override(Override), Waiver(Waiver),
+    Override(Override), Waiver(Waiver), Consult(Consult), Rehearsal(Rehearsal), Step(Step),
+    Acknowledgement(Acknowledgement), Task(Task), Closure(Closure),
 }

@@ -20,6 +20,7 @@ fn vote(way: (cutover_shared::digest::Digest, cutover_shared::digest::Digest)) -
         release: way.0,
         environments: names(&["production"]),
         judgement: Judgement::Accepted { reason: String::new() },
+        conditions: Vec::new(),
     }
 }
 

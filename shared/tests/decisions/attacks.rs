@@ -27,6 +27,7 @@ fn a_signature_beside_a_vote_is_no_second_vote() {
         release,
         environments: names(&["production"]),
         judgement: Judgement::Accepted { reason: String::new() },
+        conditions: Vec::new(),
     };
     world.say(&["bea", "bob"], vote.clone()).unwrap();
     let votes = world.state.case(&release).unwrap().votes_for(&name("production")).len();
@@ -120,6 +121,7 @@ fn a_rotated_key_stays_rotated_wherever_a_policy_is_logged_again() {
         release,
         environments: names(&["production"]),
         judgement: Judgement::Accepted { reason: String::new() },
+        conditions: Vec::new(),
     };
     let mut next = document(2);
     let bob = next.keys.iter_mut().find(|it| it.owner == name("bob")).unwrap();

@@ -191,7 +191,7 @@ impl Tale {
                 let environments = names(&["production"]);
                 let judgement = if accept { accepted } else { denied };
                 let by = pick(&["bea", "bob", "sue"], by)?;
-                self.say(by, Vote { release, environments, judgement });
+                self.say(by, Vote { release, environments, judgement, conditions: Vec::new() });
             }
             Happening::Deliver { release } => {
                 let (release, package) = pick(&self.releases, release)?;

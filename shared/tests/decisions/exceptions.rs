@@ -6,7 +6,7 @@ use std::time::Duration;
 use cutover_shared::authorise::{self, Question};
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::Envelope;
-use cutover_shared::policy::{Exception, PolicyDocument, Role, Rule, Waivable};
+use cutover_shared::policy::{Department, Exception, PolicyDocument, Role, Rule, Waivable};
 use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::statement::{
     ChangeType, Differing, Event, Freeze, Judgement, Override, PassedFreeze, Phase, Release, Says,
@@ -145,20 +145,27 @@ fn waiver(release: Digest, exception: Exception) -> Statement {
 
 /// A way on which something that people judge is missing.
 fn lacking(what: Exception) -> (World, Way) {
-    let mut world = World::with_policy(lenient());
+    let mut policy = lenient();
+    if what == Exception::Consults {
+        policy.departments = vec![Department { name: name("desk"), owners: names(&["ops"]) }];
+        policy.rules[1].consults = names(&["desk"]);
+    }
+    let mut world = World::with_policy(policy);
     let (release, package) = world.submit("1.0");
     let left_out = match what {
         Exception::Review => "review",
         Exception::Assessment => "assessment",
         Exception::Votes => "vote",
         Exception::Delivery => "delivery",
-        Exception::Duties | Exception::Environments => "",
+        Exception::Duties | Exception::Environments | Exception::Consults => "",
     };
     world.approve_without(release, package, left_out);
     if what == Exception::Duties {
         let judgement = Judgement::Accepted { reason: because() };
         let environments = names(&["production"]);
-        world.say(&["sue"], Vote { release, environments, judgement }).unwrap();
+        world
+            .say(&["sue"], Vote { release, environments, judgement, conditions: Vec::new() })
+            .unwrap();
     }
     let staging = world.book((release, package), "staging", &[&["s1"]]);
     let on_staging = Way { release, package, booking: staging };
@@ -182,7 +189,9 @@ fn each_exception_waives_its_rule_and_no_other() {
         Code::NotApproved,
         Code::NotDelivered,
         Code::EnvironmentNotProven,
+        Code::NotConsulted,
     ];
+    assert_eq!(Exception::ALL.len(), expected.len());
     for (what, expected) in Exception::ALL.iter().zip(expected) {
         let (mut world, way) = lacking(*what);
         assert_eq!(ask(&world, way), Some(expected), "{what}");
@@ -238,7 +247,7 @@ fn what_no_waiver_can_do_without() {
     world.state(&["max", "sec"], &waiver(way.release, Exception::Votes)).unwrap();
     let judgement = Judgement::Denied { reason: because() };
     let environments = names(&["production"]);
-    let vote = Vote { release: way.release, environments, judgement };
+    let vote = Vote { release: way.release, environments, judgement, conditions: Vec::new() };
     world.say(&["bob"], vote).unwrap();
     assert_eq!(ask(&world, way), Some(Code::NotApproved));
     let (mut world, way) = lacking(Exception::Review);

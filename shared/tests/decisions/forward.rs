@@ -226,6 +226,7 @@ fn duties_are_owners_not_keys() {
         release: way.release,
         environments: names(&["production"]),
         judgement: Judgement::Accepted { reason: String::new() },
+        conditions: Vec::new(),
     };
     world.say(&["sue"], vote).unwrap();
     assert_eq!(code(world.ask("p1", way.booking)), Code::DutiesNotSeparate);
@@ -250,6 +251,7 @@ fn one_owner_is_one_vote() {
             release,
             environments: names(&["production"]),
             judgement: Judgement::Accepted { reason: String::new() },
+            conditions: Vec::new(),
         };
         world.say(&[owner], vote).unwrap();
     }

@@ -12,6 +12,7 @@ mod forward;
 mod halting;
 mod keys;
 mod plans;
+mod process;
 mod rollout;
 mod rules;
 mod witnesses;

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use cutover_shared::authorise::{self, HostFacts, Question, rules};
 use cutover_shared::digest::Digest;
-use cutover_shared::policy::PolicyDocument;
+use cutover_shared::policy::{Department, PolicyDocument};
 use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::statement::{
-    Booking, Cancel, ChangeType, Emergency, Event, Freeze, Hold, HostTurn, Judgement, OnHalt,
-    Phase, Release, Remark, Review, Rollback, Statement, Verdict, Vote,
+    Booking, Cancel, ChangeType, Closure, ClosureResult, Emergency, Event, Freeze, Hold, HostTurn,
+    Judgement, OnHalt, Phase, Release, Remark, Review, Rollback, Statement, Verdict, Vote,
 };
 use cutover_shared::window::Window;
 
@@ -266,7 +266,12 @@ const FORWARD: &[Example] = &[
         Scene::with(|world, _, way| {
             let judgement = Judgement::Accepted { reason: because() };
             let environments = names(&["production"]);
-            world.say(&["sue"], Vote { release: way.release, environments, judgement }).unwrap();
+            world
+                .say(
+                    &["sue"],
+                    Vote { release: way.release, environments, judgement, conditions: Vec::new() },
+                )
+                .unwrap();
         })
     }),
     (13, Code::NotReviewed, And::Nobody, || {
@@ -308,6 +313,40 @@ const FORWARD: &[Example] = &[
     }),
     (25, Code::Inhibited, And::Nobody, || {
         Scene::with(|_, facts, _| facts.inhibitors.push("a backup runs".to_owned()))
+    }),
+    (7, Code::Closed, And::Nobody, || {
+        Scene::with(|world, _, way| {
+            let result = ClosureResult::Successful;
+            let closure = Closure::Release { release: way.release, result, review: None };
+            world.say(&["max"], closure).unwrap();
+        })
+    }),
+    (9, Code::Closed, And::Nobody, || {
+        let mut scene = Scene::iterations(1, &[1]);
+        let (case, _) = scene.world.state.booking(&scene.order).unwrap();
+        let grounds = case.release.says().iteration.as_ref().unwrap().grounds;
+        scene.world.say(&["max"], Closure::Emergency { grounds, summary: because() }).unwrap();
+        scene
+    }),
+    (15, Code::NotApproved, And::Nobody, || {
+        Scene::under(|it| it.rules[1].approval_lifetime = Some(at(1000).since(at(0))))
+    }),
+    (26, Code::NotConsulted, And::Nobody, || {
+        Scene::under(|it| {
+            it.departments = vec![Department { name: name("networks"), owners: names(&["ops"]) }];
+            it.rules[1].consults = names(&["networks"]);
+        })
+    }),
+    (27, Code::ConditionOpen, And::Nobody, || {
+        Scene::with(|world, _, way| {
+            let says = Vote {
+                release: way.release,
+                environments: names(&["production"]),
+                judgement: Judgement::Accepted { reason: because() },
+                conditions: vec!["call the desk".to_owned()],
+            };
+            world.say(&["bea"], says).unwrap();
+        })
     }),
 ];
 

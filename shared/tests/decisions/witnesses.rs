@@ -193,7 +193,13 @@ fn reasons_against(world: &World, way: Way) -> Vec<(&'static str, &'static str, 
         (
             "a vote to reject",
             "bea",
-            Vote { release, environments: environments(), judgement: denied() }.into(),
+            Vote {
+                release,
+                environments: environments(),
+                judgement: denied(),
+                conditions: Vec::new(),
+            }
+            .into(),
         ),
         ("a retirement", "ops", retired.into()),
         ("a policy", "root", next.into()),
@@ -244,7 +250,8 @@ fn what_was_logged_is_judged_and_not_held() {
     // What is not against, or not good, is not held.
     let accepted = Judgement::Accepted { reason: String::new() };
     let environments = names(&["production"]);
-    let vote = Vote { release: way.release, environments, judgement: accepted };
+    let vote =
+        Vote { release: way.release, environments, judgement: accepted, conditions: Vec::new() };
     let vote = Statement::new(world.now, vote).signed_by([&key("bea")]).to_bytes();
     assert_eq!(witness.hold(&vote, world.now).unwrap_err().code, Code::Malformed);
     let strange = Hold { release: way.release, reason: "mine".to_owned(), finish: false };

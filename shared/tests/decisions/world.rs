@@ -201,7 +201,12 @@ impl World {
         }
         for owner in ["bea", "bob"] {
             if left_out != "votes" && (owner == "bea" || left_out != "vote") {
-                let vote = Vote { release, environments: environments(), judgement: accepted() };
+                let vote = Vote {
+                    release,
+                    environments: environments(),
+                    judgement: accepted(),
+                    conditions: Vec::new(),
+                };
                 self.say(&[owner], vote).unwrap();
             }
         }

@@ -11,15 +11,17 @@ use cutover_shared::key::{PublicKey, SecretKey};
 use cutover_shared::log::TreeHead;
 use cutover_shared::name::Name;
 use cutover_shared::policy::{
-    Exception, KeyEntry, KeyStatus, LogEpoch, LogKey, PolicyDocument, Proof, Role, Rule, Scope,
-    Waivable, WitnessKey,
+    Department, Exception, KeyEntry, KeyStatus, LogEpoch, LogKey, PolicyDocument, Proof, Role,
+    Rule, Scope, Waivable, WitnessKey,
 };
 use cutover_shared::statement::{
-    Assessment, Booking, Calendar, Cancel, ChangeType, Clearance, Delivery, Derivation, Differing,
-    Drift, Emergency, Enrolment, Event, Freeze, Grant, Hold, HostChange, HostTurn, Iteration,
-    IterationApproval, Judgement, OnHalt, Outcome, Override, PassedFreeze, Phase, PlannedHost,
-    Reading, Release, Remark, Resume, Review, Rollback, RolloutPlan, Says, Standard, Statement,
-    Template, Terms, Verdict, Vote, Waiver, Wave, WindowRelease,
+    Acknowledgement, Assessment, Booking, Calendar, Cancel, ChangeType, Clearance, Closure,
+    ClosureResult, Consult, Delivery, Derivation, Differing, Direction, Drift, Emergency,
+    Enrolment, Event, Freeze, Grant, Hold, HostChange, HostTurn, Iteration, IterationApproval,
+    Judgement, OnHalt, Outcome, Override, PassedFreeze, Phase, PlannedHost, PostReview, Reading,
+    Rehearsal, Rehearsed, RehearsedStep, Release, Remark, Resume, Review, Rollback, RolloutPlan,
+    Says, Standard, Statement, Step, StepResult, Task, TaskChange, TaskKind, Template, Terms,
+    Verdict, Vote, Waiver, Wave, WindowRelease,
 };
 use cutover_shared::time::Time;
 use cutover_shared::window::Window;
@@ -100,8 +102,21 @@ fn full_policy() -> PolicyDocument {
     let by = [Role::ChangeManager, Role::Security];
     policy.rules[0].witnesses = 1;
     policy.rules[0].freeze_override = Some(Role::Board);
+    // Those that were there from the first; the later one is in the policy that asks for consults.
+    let listed = Exception::ALL.iter().filter(|it| **it != Exception::Consults);
     policy.rules[0].waivable =
-        Exception::ALL.iter().map(|exception| Waivable { exception: *exception, by }).collect();
+        listed.map(|exception| Waivable { exception: *exception, by }).collect();
+    policy
+}
+
+/// With what was added for the board and for other departments.
+fn consulting_policy() -> PolicyDocument {
+    let mut policy = policy();
+    policy.departments = vec![Department { name: name("networks"), owners: names("alice") }];
+    policy.rules[0].consults = names("networks");
+    policy.rules[0].approval_lifetime = Some(Duration::from_hours(72));
+    let by = [Role::ChangeManager, Role::Security];
+    policy.rules[0].waivable = vec![Waivable { exception: Exception::Consults, by }];
     policy
 }
 
@@ -225,6 +240,7 @@ fn decisions() -> Vec<Says> {
             release,
             environments: environments(),
             judgement: Judgement::Accepted { reason: reason() },
+            conditions: Vec::new(),
         }
         .into(),
         Delivery { release, package, location: "shelf 1".to_owned() }.into(),
@@ -363,10 +379,93 @@ fn exceptions() -> Vec<Says> {
     all
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one value for each thing that people can say around them"
+)]
+/// What is said around the decisions.
+fn process() -> Vec<Says> {
+    let (release, package) = (digest("release"), digest("package"));
+    let because = || "because".to_owned();
+    let environments = || names("production");
+    let department = || name("networks");
+    let rehearsal = |result| Rehearsal {
+        release,
+        package,
+        earlier: Some(digest("earlier")),
+        result,
+        steps: vec![RehearsedStep {
+            step: "checking".to_owned(),
+            took: Duration::from_millis(1500),
+        }],
+        sandbox: "namespaces".to_owned(),
+        transcript: digest("transcript"),
+    };
+    let passed = Rehearsed::Passed {
+        applied_in: Duration::from_secs(12),
+        returned_in: Duration::from_millis(300),
+    };
+    let failed = Rehearsed::Failed { step: "checking".to_owned(), reason: because() };
+    let task = |kind, change| Says::from(Task { release, kind, change });
+    let step = |direction, result| Step {
+        booking: digest("booking"),
+        host: name("gate-1"),
+        host_key: key(3).id(),
+        step: name("bind-plans"),
+        direction,
+        result,
+    };
+    let done = || TaskChange::Done { note: because() };
+    let condition = TaskKind::Condition { vote: digest("vote"), number: 1 };
+    let review = PostReview {
+        findings: "it took twice as long".to_owned(),
+        actions: vec!["book more".to_owned()],
+        reference: Some("KB-7".to_owned()),
+    };
+    let closure = |result| Closure::Release { release, result, review: Some(review.clone()) };
+    let mut all: Vec<Says> = vec![
+        Consult::Asked {
+            release,
+            environments: environments(),
+            department: department(),
+            question: "will it hold?".to_owned(),
+            mandatory: true,
+        }
+        .into(),
+        Consult::Answered {
+            release,
+            environments: environments(),
+            department: department(),
+            judgement: Judgement::Accepted { reason: because() },
+        }
+        .into(),
+        Vote {
+            release,
+            environments: environments(),
+            judgement: Judgement::Accepted { reason: because() },
+            conditions: vec!["call the desk".to_owned()],
+        }
+        .into(),
+        rehearsal(passed).into(),
+        rehearsal(failed).into(),
+        task(condition, done()),
+        task(TaskKind::Verify, TaskChange::Assigned { to: name("lena") }),
+        step(Direction::Forward, StepResult::Done { note: because() }).into(),
+        step(Direction::Back, StepResult::Failed { reason: because() }).into(),
+        Acknowledgement { release, seen: digest("booking") }.into(),
+        Closure::Emergency { grounds: digest("grounds"), summary: because() }.into(),
+        Closure::Release { release, result: ClosureResult::NotImplemented, review: None }.into(),
+    ];
+    all.extend(TaskKind::COMMON.iter().map(|kind| task(*kind, done())));
+    all.extend(ClosureResult::ALL.iter().map(|result| closure(*result).into()));
+    all
+}
+
 #[test]
 fn payloads_of_every_predicate() {
     let policies = [Says::from(policy()), Says::from(full_policy())].into_iter();
     let all = policies.chain(hosts()).chain(decisions()).chain(orders()).chain(exceptions());
+    let all = all.chain(process()).chain([Says::from(consulting_policy())]);
     let speaker = SecretKey::from_seed([9; 32]);
     let mut seen = BTreeSet::new();
     let lines: Vec<_> = all

@@ -247,7 +247,7 @@ impl Scene {
     /// A board member votes on a release.
     pub(crate) fn vote(&mut self, owner: &str, release: Digest, judgement: Judgement) -> Digest {
         let environments = self.state.case(&release).unwrap().release.says().environments.clone();
-        self.say(owner, Vote { release, environments, judgement })
+        self.say(owner, Vote { release, environments, judgement, conditions: Vec::new() })
     }
 
     /// Reviewed, assessed, voted and delivered.

@@ -121,7 +121,9 @@ fn prepared() -> (World, Digest) {
     world.approve(release, package);
     let judgement = Judgement::Accepted { reason: String::new() };
     let environments = names(&["production"]);
-    world.say(&[THIRD], Vote { release, environments, judgement }).expect("a third vote");
+    world
+        .say(&[THIRD], Vote { release, environments, judgement, conditions: Vec::new() })
+        .expect("a third vote");
     let booking = world.book((release, package), "staging", &[&["s1"]]);
     let on_staging = Way { release, package, booking };
     world.release_window(on_staging);

@@ -176,7 +176,10 @@ impl History {
         );
         for member in ["bea", "bob"] {
             let environments = production.clone();
-            self.say(member, Vote { release, environments, judgement: accepted() });
+            self.say(
+                member,
+                Vote { release, environments, judgement: accepted(), conditions: Vec::new() },
+            );
         }
         self.say("lib", Delivery { release, package, location: "shelf 7, left".to_owned() });
         self.deploy((release, package), number, "staging");

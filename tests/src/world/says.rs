@@ -65,7 +65,7 @@ pub fn assessment(
 
 /// A board member's.
 pub fn vote(release: Digest, environments: &[&str], judgement: Judgement) -> Vote {
-    Vote { release, environments: names(environments), judgement }
+    Vote { release, environments: names(environments), judgement, conditions: Vec::new() }
 }
 
 /// Delivered.

@@ -62,10 +62,13 @@ const fn roles(code: Code) -> &'static [Role] {
         Code::NotReviewed => &[Role::Librarian],
         Code::NotAssessed => &[Role::Security],
         Code::NotApproved => &[Role::Board],
+        Code::ConditionOpen => &[Role::Board, Role::Librarian],
         Code::NotDelivered => &[Role::Librarian, Role::ChangeManager],
-        Code::Returned | Code::Denied | Code::Superseded | Code::DigestMismatch => {
-            &[Role::Submitter]
-        }
+        Code::Returned
+        | Code::Denied
+        | Code::Superseded
+        | Code::DigestMismatch
+        | Code::Closed => &[Role::Submitter],
         Code::NotBooked
         | Code::NotReleased
         | Code::WindowClosed
@@ -82,6 +85,8 @@ const fn roles(code: Code) -> &'static [Role] {
         | Code::Frozen
         | Code::RollbackNotAuthorised
         | Code::GenerationPassed
+        | Code::ReviewOwed
+        | Code::InProgress
         | Code::DutiesNotSeparate => &[Role::ChangeManager],
         Code::WrongHost
         | Code::WrongEnvironment
@@ -106,7 +111,9 @@ const fn roles(code: Code) -> &'static [Role] {
         | Code::ClockUnsynchronised
         | Code::HostNotReady
         | Code::Inhibited
-        | Code::Busy => &[],
+        | Code::Busy
+        // A department has speakers, and no role.
+        | Code::NotConsulted => &[],
     }
 }
 

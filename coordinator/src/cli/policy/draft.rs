@@ -89,6 +89,36 @@ impl Draft {
         Ok(())
     }
 
+    /// Lets an owner speak for a department, which is made where it is not there yet.
+    pub(super) fn add_speaker(&mut self, department: &Name, owner: &Name) -> Result<(), Failure> {
+        let none = || Item::ArrayOfTables(ArrayOfTables::new());
+        let departments = self.document.entry("departments").or_insert_with(none);
+        let departments = departments.as_array_of_tables_mut().ok_or_else(|| {
+            Failure::usage(
+                "the policy's departments are written as an inline array: write them as \
+                 [[departments]]",
+            )
+        })?;
+        let named = |it: &Table| it.get("name").and_then(Item::as_str) == Some(department.as_str());
+        let known = departments.iter().position(named);
+        let place = known.unwrap_or_else(|| {
+            let mut table = Table::new();
+            table["name"] = value(department.as_str());
+            table.decor_mut().set_prefix("\n");
+            departments.push(table);
+            departments.len() - 1
+        });
+        let table = departments.get_mut(place).expect("it was found, or just added");
+        let owners = table.entry("owners").or_insert(value(Array::new()));
+        let owners = owners.as_array_mut().ok_or_else(|| {
+            Failure::usage(format!("departments: the owners of {department} are no list"))
+        })?;
+        if !owners.iter().any(|it| it.as_str() == Some(owner.as_str())) {
+            owners.push(owner.as_str());
+        }
+        Ok(())
+    }
+
     /// What it says, every fault told.
     pub(super) fn policy(&self) -> Result<PolicyDocument, Failure> {
         let policy = self.unchecked()?;
@@ -194,6 +224,9 @@ mod tests {
         assert_eq!(policy.rules[1].witnesses, 2);
         assert_eq!(policy.rules[1].freeze_override, Some(Role::Security));
         assert_eq!(policy.rules[1].waivable.len(), 1);
+        let department = policy.departments[0].name.clone();
+        assert_eq!(policy.rules[1].consults, [department].into());
+        assert!(policy.rules[1].approval_lifetime.is_some());
     }
 
     #[test]
@@ -232,6 +265,27 @@ mod tests {
         let comments = |text: &str| text.lines().filter(|line| line.starts_with('#')).count();
         assert_eq!(comments(&text), comments(EXAMPLE));
         assert!(text.contains("\n\n[[keys]]\nowner = \"ruth\"\n"), "{text}");
+    }
+
+    #[test]
+    fn somebody_can_speak_for_departments_alone() {
+        let mut draft = example();
+        draft.add(&entry(1, "ruth", &[Role::Root])).unwrap();
+        draft.add(&entry(2, "rob", &[Role::Root])).unwrap();
+        draft.add(&entry(3, "nina", &[])).unwrap();
+        let text = draft.policy().unwrap_err().text();
+        assert!(text.contains("keys[2].roles: none; nina could do nothing"), "{text}");
+        let name = |text: &str| text.parse::<Name>().unwrap();
+        for owner in ["nina", "rob", "nina"] {
+            draft.add_speaker(&name("networks"), &name(owner)).unwrap();
+        }
+        draft.add_speaker(&name("desk"), &name("nina")).unwrap();
+        let read = draft.policy().unwrap();
+        let owners: Vec<_> = read.departments.iter().map(|it| it.owners.len()).collect();
+        assert_eq!(owners, [2, 1], "{}", draft.text());
+        draft.add_speaker(&name("desk"), &name("mallory")).unwrap();
+        let text = draft.policy().unwrap_err().text();
+        assert!(text.contains("departments[1].owners: mallory has no key"), "{text}");
     }
 
     #[test]

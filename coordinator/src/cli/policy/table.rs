@@ -22,6 +22,8 @@ pub(super) fn text(policy: &PolicyDocument) -> String {
         "after",
         "longest",
         "duties",
+        "consults",
+        "approvals last",
         "witnesses",
         "passes freezes",
         "waivable",
@@ -37,6 +39,14 @@ pub(super) fn text(policy: &PolicyDocument) -> String {
             witnesses.add_row([it.name.clone(), owner, it.key.id().short()]);
         }
         parts.push(witnesses.to_string());
+    }
+    if !policy.departments.is_empty() {
+        let mut departments = table(["department", "speak for it"]);
+        for it in &policy.departments {
+            let owners: Vec<_> = it.owners.iter().map(Name::as_str).collect();
+            departments.add_row([it.name.to_string(), owners.join(", ")]);
+        }
+        parts.push(departments.to_string());
     }
     parts.push(keys.to_string());
     parts.push(rules.to_string());
@@ -81,7 +91,7 @@ fn key_row(entry: &KeyEntry) -> [String; 6] {
     ]
 }
 
-fn rule_row(rule: &Rule) -> [String; 12] {
+fn rule_row(rule: &Rule) -> [String; 14] {
     let after =
         rule.after.iter().map(|proof| format!("{} on {} hosts", proof.environment, proof.hosts));
     let waivable = rule.waivable.iter().map(|it| format!("{} by {}", it.exception, pair(it.by)));
@@ -95,6 +105,8 @@ fn rule_row(rule: &Rule) -> [String; 12] {
         after.collect::<Vec<_>>().join(", "),
         span::format(rule.longest_window),
         word(&rule.duties),
+        rule.consults.iter().map(Name::as_str).collect::<Vec<_>>().join(", "),
+        rule.approval_lifetime.map(span::format).unwrap_or_default(),
         if rule.witnesses == 0 { String::new() } else { rule.witnesses.to_string() },
         rule.freeze_override.map_or_else(|| "nobody".to_owned(), |role| pair([CHANGES, role])),
         waivable.collect::<Vec<_>>().join("\n"),

@@ -8,7 +8,7 @@ use crate::case::{Case, Verified};
 use crate::name::Name;
 use crate::policy::{Duties, Exception, Rule as PolicyRule};
 use crate::refusal::{Code, Refusal};
-use crate::statement::{Assessment, Review, Verdict};
+use crate::statement::{Assessment, Review, Verdict, Vote};
 
 /// Everybody who has reviewed it for an environment.
 pub(super) fn reviewers<'a>(case: &'a Case, environment: &Name) -> BTreeSet<&'a Name> {
@@ -148,11 +148,20 @@ pub(super) fn approved(q: &Question<'_>) -> Result<(), Refusal> {
     if !irreversible && waived(q, (case, booking), Exception::Votes) {
         return Ok(());
     }
-    let good = votes.values().filter(|vote| vote.header().covers(q.now)).count();
+    let when = q.now.max(booking.booking.says().window.start);
+    let fresh = |vote: &Verified<Vote>| {
+        rule.approval_lifetime.is_none_or(|it| when < vote.header().issued + it)
+    };
+    let valid = || votes.values().filter(|vote| vote.header().covers(q.now));
+    let good = valid().filter(|vote| fresh(vote)).count();
     if good >= needed {
         return Ok(());
     }
-    refuse(Code::NotApproved, format!("{good} of {needed} votes for {environment}"))
+    let old = match valid().count() - good {
+        0 => String::new(),
+        old => format!("; {old} run out before the window starts"),
+    };
+    refuse(Code::NotApproved, format!("{good} of {needed} votes for {environment}{old}"))
 }
 
 // 16

@@ -35,6 +35,10 @@ pub(super) fn grounded(q: &Question<'_>) -> Result<(), Refusal> {
             if !opened.header().covers(when) {
                 return refuse(Code::GroundMissing, "the emergency has run out");
             }
+            if let Some(closed) = q.state.emergency_closure(&iteration.grounds) {
+                let facts = format!("the emergency was closed ({})", closed.id().short());
+                return refuse(Code::Closed, facts);
+            }
             if let Some(owner) = opened.owners().intersection(&case.release.owners()).next() {
                 return refuse(Code::DutiesNotSeparate, format!("{owner} opened it and submitted"));
             }

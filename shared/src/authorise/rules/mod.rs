@@ -1,6 +1,7 @@
 //! The standing rules, numbered. Each looks at one thing and refuses with its own code.
 
 mod approval;
+mod consulting;
 mod emergency;
 mod exception;
 mod halting;
@@ -13,6 +14,7 @@ use crate::policy::Rule as PolicyRule;
 use crate::refusal::{Code, Refusal};
 use crate::statement::Verdict;
 
+pub use consulting::{Answer, Condition, answer, conditions, mandatory_departments};
 pub use moment::unproven_before;
 
 pub(super) use approval::duties_separate_so_far;
@@ -76,6 +78,10 @@ pub const DELIVERED: u16 = 16;
 pub const PROVEN: u16 = 21;
 /// A good booking is known.
 pub const BOOKED: u16 = 3;
+/// Other departments said yes.
+pub const CONSULTED: u16 = 26;
+/// The board's conditions are met.
+pub const CONDITIONS: u16 = 27;
 
 /// Everything that must hold to go forward, in the order in which refusals are told. That one release, one
 /// package and one environment run through all of it is seen to by the fold (`fold::examine`): what does
@@ -121,6 +127,13 @@ pub const FORWARD: &[Rule] = &[
     Rule::of_booking(23, Stage::Turn, "the waves before proved it", moment::waves_proven),
     Rule::of_booking(24, Stage::Turn, "the order is new here", moment::not_spent),
     Rule::new(25, Stage::Turn, "nothing on the host inhibits it", moment::not_inhibited),
+    Rule::new(CONSULTED, Stage::Booking, "other departments said yes", consulting::consulted),
+    Rule::new(
+        CONDITIONS,
+        Stage::Release,
+        "the board's conditions are met",
+        consulting::conditions_met,
+    ),
 ];
 
 /// Everything that must hold for an ordered return.
@@ -248,6 +261,9 @@ fn alive(q: &Question<'_>) -> Result<(), Refusal> {
     }
     if let Some(cancel) = case.cancelled.as_ref().or(booking.cancelled.as_ref()) {
         return refuse(Code::Cancelled, cancel.says().reason.clone());
+    }
+    if let Some(closed) = &case.closed {
+        return refuse(Code::Closed, format!("it was closed ({})", closed.id().short()));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! `submitted → in-review → {returned | denied | complete} → assessing → {denied | approved} → booked →
 //! staged → released → deploying → verifying`, `returning → rolled-back`, and the side states `on-hold`,
 //! `expired`, `cancelled`, `superseded` (PROCESS, "States of a release"). `draft` is before the log, and
-//! `closed` is said by a person.
+//! `closed` is what a change manager says at the end.
 //!
 //! Nothing is counted here a second time: whether a release is reviewed, assessed or approved is asked of
 //! the numbered rules that the hosts ask ([`crate::authorise::rules::FORWARD`]), with a booking assumed where there is none
@@ -21,12 +21,13 @@ pub use trial::Trial;
 
 use super::State;
 use crate::authorise::rules::{
-    APPROVED, ASSESSED, DELIVERED, GROUNDED, ITERATION_APPROVED, PROVEN, REVIEWED, SUPERSEDED,
+    APPROVED, ASSESSED, CONDITIONS, CONSULTED, DELIVERED, GROUNDED, ITERATION_APPROVED, PROVEN,
+    REVIEWED, SUPERSEDED,
 };
 use crate::case::{BookingCase, Case};
 use crate::digest::Digest;
 use crate::name::Name;
-use crate::statement::Verdict;
+use crate::statement::{Closure, Verdict};
 use crate::time::Time;
 
 /// The state words, in the order of the process.
@@ -69,6 +70,8 @@ pub enum Lifecycle {
     Cancelled,
     /// A later submission took its place.
     Superseded,
+    /// A change manager closed it; nothing is to be done any more.
+    Closed,
 }
 
 impl Lifecycle {
@@ -93,12 +96,16 @@ impl Lifecycle {
             Self::OnHold => "on-hold",
             Self::Cancelled => "cancelled",
             Self::Superseded => "superseded",
+            Self::Closed => "closed",
         }
     }
 
     /// Whether this state of the whole is what counts where a release had come to `here`: what hosts did
     /// stays true, and a hold stops only what moves.
     const fn takes_over(self, here: Self) -> bool {
+        if matches!(self, Self::Closed) {
+            return true;
+        }
         match here {
             Self::Verifying | Self::Returning | Self::RolledBack => false,
             Self::Released | Self::Deploying => true,
@@ -114,7 +121,8 @@ impl Lifecycle {
             | Self::Expired
             | Self::OnHold
             | Self::Cancelled
-            | Self::Superseded => !matches!(self, Self::OnHold),
+            | Self::Superseded
+            | Self::Closed => !matches!(self, Self::OnHold),
         }
     }
 
@@ -205,6 +213,9 @@ fn side_state(
     trials: &[Trial<'_>],
     now: Time,
 ) -> Option<(Lifecycle, String)> {
+    if let Some(Closure::Release { result, .. }) = case.closed.as_ref().map(|it| &it.says) {
+        return Some((Lifecycle::Closed, result.name().to_owned()));
+    }
     let package = &case.release.says.package;
     if let Some(denial) = state.denial(package) {
         return Some((
@@ -273,9 +284,10 @@ fn judged(case: &Case, trial: &Trial<'_>, now: Time) -> Option<(Lifecycle, Strin
         let word = if review.is_some() { Lifecycle::InReview } else { Lifecycle::Submitted };
         return Some((word, refusal.facts));
     }
-    let missing = [GROUNDED, ITERATION_APPROVED, ASSESSED, APPROVED];
+    let missing = [GROUNDED, ITERATION_APPROVED, ASSESSED, APPROVED, CONSULTED];
     let refusal = missing.into_iter().find_map(|number| trial.refuses(number, now))?;
     let begun = !votes.is_empty()
+        || !case.consults.is_empty()
         || !case.assessments_for(environment).is_empty()
         || !case.approvals.is_empty();
     let word = match (begun, review) {
@@ -293,7 +305,8 @@ fn scheduled(
     fates: &Fates<'_>,
     now: Time,
 ) -> (Lifecycle, String) {
-    let waits = [DELIVERED, PROVEN].into_iter().find_map(|number| trial.refuses(number, now));
+    let waits =
+        [DELIVERED, PROVEN, CONDITIONS].into_iter().find_map(|number| trial.refuses(number, now));
     let staged = waits.is_none() && trial.has_staging();
     let Some(booking) = booking else {
         let word = if staged { Lifecycle::Staged } else { Lifecycle::Approved };

@@ -71,6 +71,7 @@ pub(crate) async fn attack(
         release: id,
         environments: ["production".parse()?].into(),
         judgement: Judgement::Accepted { reason: "mine".to_owned() },
+        conditions: Vec::new(),
     };
     append_unasked(&stage.desk, "alice", vote.into()).await?;
     cheat(stage, &[("prd-1", &now.booking)]).await?;

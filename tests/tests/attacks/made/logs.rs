@@ -90,15 +90,17 @@ fn roles() -> Vec<Attack> {
         log.say(owner, says(release, package));
         log.attack(name, title).by(PERSON, ALONE)
     };
+    let vote = |release| {
+        let (environments, judgement) = (environments(), accepted());
+        Vote { release, environments, judgement, conditions: Vec::new() }
+    };
     let window = Window { start: at(1000), end: at(2000) };
     vec![
         says(
             "vote-by-a-librarian",
             "Somebody who is not on the board votes.",
             "lib",
-            &|release, _| {
-                Vote { release, environments: environments(), judgement: accepted() }.into()
-            },
+            &|release, _| vote(release).into(),
         )
         .refused(Code::RoleMissing, "a vote must be signed by board for web; signed by lib"),
         says("review-by-the-submitter", "The submitter reviews.", "sue", &|release, _| {
@@ -132,9 +134,7 @@ fn roles() -> Vec<Attack> {
             "vote-by-a-stranger",
             "Somebody whom the policy does not know votes.",
             "mallory",
-            &|release, _| {
-                Vote { release, environments: environments(), judgement: accepted() }.into()
-            },
+            &|release, _| vote(release).into(),
         )
         .by("a key of one's own", ALONE)
         .refused(

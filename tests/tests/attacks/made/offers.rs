@@ -329,7 +329,12 @@ fn one_owner_votes_twice() -> Attack {
     let mut world = World::with_policy(two_keys);
     let way = world.whole_way("1.0");
     let judgement = Judgement::Accepted { reason: String::new() };
-    let vote = Vote { release: way.release, environments: names(&["production"]), judgement };
+    let vote = Vote {
+        release: way.release,
+        environments: names(&["production"]),
+        judgement,
+        conditions: Vec::new(),
+    };
     world.now = at(0);
     world.say(&["bea's other key"], vote).unwrap();
     world.now = at(1000);
@@ -345,7 +350,12 @@ fn submitter_votes() -> Attack {
     let (mut world, way) = ready();
     world.now = at(0);
     let judgement = Judgement::Accepted { reason: String::new() };
-    let vote = Vote { release: way.release, environments: names(&["production"]), judgement };
+    let vote = Vote {
+        release: way.release,
+        environments: names(&["production"]),
+        judgement,
+        conditions: Vec::new(),
+    };
     world.say(&["sue"], vote).unwrap();
     world.now = at(1000);
     Offer::honest(&world, "p1", way.booking)
