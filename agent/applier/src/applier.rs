@@ -11,7 +11,7 @@ use std::time::Duration;
 use cutover_applier_core::{
     Answer, Core, Delivery, Input, Level, Nonces, Note, Output, Outside, Saved, Work,
 };
-use cutover_machine::EffectId;
+use cutover_machine::{EffectId, Slot};
 use cutover_shared::digest::Digest;
 use cutover_shared::key::SecretKey;
 use cutover_shared::name::Name;
@@ -233,6 +233,7 @@ impl Applier {
                     site.tidy(keep);
                 }
             }
+            Output::Sweep { application, number, slot } => self.sweep(application, number, slot),
             Output::Status(status) => {
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&status)]);
             }
@@ -292,13 +293,30 @@ impl Applier {
         self.readers.insert(name, reader);
     }
 
+    fn sweep(&self, application: Name, number: u64, slot: Slot) {
+        let Some(site) = self.sites.get(&application).cloned() else { return };
+        let told = self.events.clone();
+        let (events, name) = (self.events.clone(), application.clone());
+        let changed = move || {
+            let _ = events.blocking_send(Event::Told(Input::Changed { application: name.clone() }));
+        };
+        tokio::spawn(async move {
+            let result = site.sweep(slot, changed).await;
+            let swept = Input::Swept { application, number, result };
+            let _ = told.send(Event::Told(swept)).await;
+        });
+    }
+
     fn restart(&self, application: Name) {
         let Some(site) = self.sites.get(&application).cloned() else { return };
         let told = self.events.clone();
         tokio::spawn(async move {
             let result = match site.start().await {
                 Answer::Started(running) => Ok(Some(running)),
-                Answer::Done | Answer::Blocked(_) | Answer::Sample(_) => Ok(None),
+                Answer::Done
+                | Answer::Repaired(..)
+                | Answer::Blocked(_)
+                | Answer::Sample(_) => Ok(None),
                 Answer::Failed(why) => Err(why),
             };
             let restarted = Input::Restarted { application, result };

@@ -203,6 +203,7 @@ fn sites(settings: &Settings, clock: Clock) -> anyhow::Result<BTreeMap<Name, Sit
             probe: settings.probe.clone(),
             clock,
             gate: Arc::default(),
+            guard: Arc::default(),
             manifests: Arc::default(),
         };
         site.end_orphans();

@@ -30,6 +30,7 @@
 //! no link is ever followed.
 
 mod assembly;
+mod drift;
 mod tree;
 
 use std::fs::{self, File};

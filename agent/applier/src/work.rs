@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cutover_applier_core::{Answer, Running, Work, parse_manifest};
+use cutover_applier_core::{Answer, Running, SWEEP_LIMIT, Work, parse_manifest};
 use cutover_machine::{Direction, HookPhase, Slot};
 use cutover_shared::digest::Digest;
 use cutover_shared::package::manifest::{HookStage, MANIFEST, Manifest};
+use cutover_shared::statement::Drift;
 use tokio::sync::mpsc;
 
 use crate::assemble;
@@ -17,7 +18,7 @@ use crate::config::{Application, Run};
 use crate::fetch::{Fetcher, Wanted};
 use crate::hook::{self, HookRun};
 use crate::process::{self, Account, Program};
-use crate::slot::Slots;
+use crate::slot::{SlotError, Slots};
 use crate::{find, unit};
 
 /// What every worker of an application needs.
@@ -38,6 +39,8 @@ pub struct Site {
     /// One at a time: what a worker does in a thread goes on when the worker is given up, and the next
     /// must not overtake it.
     pub gate: Arc<tokio::sync::Mutex<()>>,
+    /// What tells of changes in the slot that is watched over.
+    pub guard: Arc<std::sync::Mutex<Option<(Slot, notify::RecommendedWatcher)>>>,
     /// The manifest that was read last, with its slot.
     pub manifests: Arc<std::sync::Mutex<Option<(Slot, Manifest)>>>,
 }
@@ -231,16 +234,48 @@ impl Site {
                     Ok(current) if current.as_deref().map(AsRef::as_ref) == name.as_deref() => {
                         Answer::Done
                     }
-                    Ok(_) => answer(slots.switch(slot.as_ref())),
+                    Ok(_) => repair(&slots, slot.as_ref()),
+                    Err(SlotError::StrangeLink { .. }) if slot.is_some() => {
+                        repair(&slots, slot.as_ref())
+                    }
                     Err(error) => Answer::Failed(chain(&error)),
                 }
             })
             .await;
         match (linked, slot) {
             (Answer::Done, Some(_)) => self.start().await,
+            (Answer::Repaired(drift, _), Some(_)) => match self.start().await {
+                Answer::Done => Answer::Repaired(drift, None),
+                Answer::Started(running) => Answer::Repaired(drift, Some(running)),
+                other => other,
+            },
             (Answer::Done, None) => self.stop().await,
             (other, _) => other,
         }
+    }
+
+    /// Watches over a slot, telling `changed` of changes, and compares it with what was deployed.
+    pub async fn sweep(
+        &self,
+        slot: Slot,
+        changed: impl Fn() + Send + 'static,
+    ) -> Result<Vec<Drift>, String> {
+        let (slots, guard) = (self.slots.clone(), self.guard.clone());
+        // Beside the gate: it reads only, for minutes where there is much, and no order waits for that.
+        let sweep = tokio::task::spawn_blocking(move || {
+            let mut guard = guard.lock().map_err(|error| error.to_string())?;
+            if guard.as_ref().is_none_or(|(watched, _)| *watched != slot) {
+                *guard = None;
+                match slots.guard(&slot, changed) {
+                    Ok(watcher) => *guard = Some((slot, watcher)),
+                    Err(error) => {
+                        tracing::warn!(%error, "what is deployed cannot be watched");
+                    }
+                }
+            }
+            slots.drift(&slot, SWEEP_LIMIT).map_err(|error| chain(&error))
+        });
+        sweep.await.map_err(|error| error.to_string())?
     }
 
     /// Runs a hook of a release, or its undo; one that does not exist is done.
@@ -287,6 +322,16 @@ fn stage(phase: HookPhase) -> HookStage {
         HookPhase::Activate => HookStage::Activate,
         HookPhase::Start => HookStage::Start,
         HookPhase::PostStart => HookStage::PostStart,
+    }
+}
+
+/// Lets the link name the committed release again, and tells what it was; with none there, it is removed.
+fn repair(slots: &Slots, slot: Option<&Slot>) -> Answer {
+    let found = slot.map(|slot| slots.link_drift(slot)).transpose();
+    match (slots.switch(slot), found) {
+        (Err(error), _) | (Ok(()), Err(error)) => Answer::Failed(chain(&error)),
+        (Ok(()), Ok(Some(Some(drift)))) => Answer::Repaired(Box::new(drift), None),
+        (Ok(()), Ok(Some(None) | None)) => Answer::Done,
     }
 }
 

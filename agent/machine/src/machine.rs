@@ -107,6 +107,11 @@ impl Machine {
         self.record.state.phase()
     }
 
+    /// Whether the host was seen to be as the record says after a restart, or could not be put right.
+    pub fn is_settled(&self) -> bool {
+        matches!(self.settling, Settling::Over | Settling::Failed)
+    }
+
     /// The next thing to do, if any may be done now. Hands each out once.
     #[must_use = "an effect is handed out once"]
     pub fn poll_effect(&mut self) -> Option<Issued> {

@@ -132,17 +132,45 @@ pub enum Event {
     Drifted(Box<Drift>),
 }
 
-/// How a managed file differs.
+/// How something that a host manages is not what was deployed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Drift {
-    /// The path in the slot.
+    /// The path in the slot; `current`, which no slot has, is the link that names the slot.
     pub path: String,
-    /// What it should be.
-    pub expected: Digest,
-    /// What it is; none when it is gone.
+    /// What should be there; none where nothing should.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub found: Option<Digest>,
+    pub expected: Option<Managed>,
+    /// What is there; none when it is gone.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub found: Option<Managed>,
+}
+
+/// Something at a managed path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Managed {
+    /// What it is.
+    pub kind: ManagedKind,
+    /// Four octal digits, set-user-id and the like among them; none for a link, which has none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mode: Option<String>,
+    /// User and group by number: `0:0`.
+    pub owner: String,
+}
+
+/// What is at a managed path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ManagedKind {
+    /// A regular file with this SHA-256.
+    File(Digest),
+    /// A directory.
+    Directory,
+    /// A symbolic link with this text.
+    Link(String),
+    /// Neither: a device, a socket, a pipe.
+    Other,
 }
 
 impl Event {
@@ -171,4 +199,33 @@ pub struct Reading {
     pub healthy: bool,
     /// What was seen, bounded.
     pub detail: String,
+}
+
+impl std::fmt::Display for Drift {
+    /// On one line: `payload/a: file 3f2a91bc0d4e 0644 0:0 instead of …`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.expected, &self.found) {
+            (Some(expected), Some(found)) => {
+                write!(f, "{}: {found} instead of {expected}", self.path)
+            }
+            (Some(expected), None) => write!(f, "{}: gone; it was {expected}", self.path),
+            (None, Some(found)) => write!(f, "{}: {found}, which nobody deployed", self.path),
+            (None, None) => write!(f, "{}: as it should be", self.path),
+        }
+    }
+}
+
+impl std::fmt::Display for Managed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.kind {
+            ManagedKind::File(digest) => write!(f, "file {}", digest.short())?,
+            ManagedKind::Directory => write!(f, "directory")?,
+            ManagedKind::Link(target) => write!(f, "link to {target:?}")?,
+            ManagedKind::Other => write!(f, "special file")?,
+        }
+        if let Some(mode) = &self.mode {
+            write!(f, " {mode}")?;
+        }
+        write!(f, " {}", self.owner)
+    }
 }

@@ -32,7 +32,9 @@ pub use decision::{
     Judgement, Override, PassedFreeze, Release, Remark, Resume, Review, Standard, Template,
     Verdict, Vote, Waiver,
 };
-pub use host::{Drift, Enrolment, Event, Grant, HostChange, Outcome, Reading};
+pub use host::{
+    Drift, Enrolment, Event, Grant, HostChange, Managed, ManagedKind, Outcome, Reading,
+};
 pub use order::{
     Booking, Clearance, Derivation, HostTurn, MAX_HOSTS, MAX_WAVES, OnHalt, Phase, PlannedHost,
     Rollback, RolloutPlan, Wave, WindowRelease,

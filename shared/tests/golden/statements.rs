@@ -18,7 +18,7 @@ use cutover_shared::statement::{
     Acknowledgement, Assessment, Booking, Calendar, Cancel, ChangeType, Clearance, Closure,
     ClosureResult, Consult, Delivery, Derivation, Differing, Direction, Drift, Emergency,
     Enrolment, Event, Freeze, Grant, Hold, HostChange, HostTurn, Iteration, IterationApproval,
-    Judgement, OnHalt, Outcome, Override, PassedFreeze, Phase, PlannedHost, PostReview, Reading,
+    Judgement, Managed, ManagedKind, OnHalt, Outcome, Override, PassedFreeze, Phase, PlannedHost, PostReview, Reading,
     Rehearsal, Rehearsed, RehearsedStep, Release, Remark, Resume, Review, Rollback, RolloutPlan,
     Says, Standard, Statement, Step, StepResult, Task, TaskChange, TaskKind, Template, Terms,
     Verdict, Vote, Waiver, Wave, WindowRelease,
@@ -177,8 +177,16 @@ fn hosts() -> Vec<Says> {
         outcome(Event::Stuck { step, reason }),
         outcome(Event::Drifted(Box::new(Drift {
             path: "payload/a".to_owned(),
-            expected: digest("a"),
-            found: Some(digest("b")),
+            expected: Some(Managed {
+                kind: ManagedKind::File(digest("a")),
+                mode: Some("0644".to_owned()),
+                owner: "0:0".to_owned(),
+            }),
+            found: Some(Managed {
+                kind: ManagedKind::Link("b".to_owned()),
+                mode: None,
+                owner: "1000:1000".to_owned(),
+            }),
         }))),
     ]
 }

@@ -119,6 +119,10 @@ impl Fleet {
                 let keep: Vec<SlotName> = keep.iter().map(slot_name).collect();
                 self.hosts[host].disk.slots.retain(|slot, _| keep.contains(slot));
             }
+            Output::Sweep { application, number, .. } => {
+                let result = Ok(Vec::new());
+                self.feed(host, Input::Swept { application, number, result });
+            }
             Output::Status(_) => {}
             Output::Note(note) => {
                 let line = format!(

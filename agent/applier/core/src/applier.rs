@@ -93,7 +93,7 @@ impl Core {
                 self.note(note.about(id).saying(&refusal));
             }
             Input::Answered { application, effect, answer } => {
-                self.answered(&application, effect, answer, outside.now);
+                self.answered(&application, effect, answer, outside);
             }
             Input::Read { application, order, result } => {
                 self.package_read(&application, order, result, outside);
@@ -108,6 +108,10 @@ impl Core {
             }
             Input::Restarted { application, result } => {
                 self.restarted(&application, result, outside);
+            }
+            Input::Changed { application } => self.changed(&application, outside.now),
+            Input::Swept { application, number, result } => {
+                self.swept(&application, number, result, outside);
             }
             Input::Looked { inhibitors, join, clock_accepted } => {
                 self.inhibitors = inhibitors;
@@ -128,9 +132,9 @@ impl Core {
     #[must_use = "a timeout that nobody waits for never comes"]
     pub fn poll_timeout(&self, now: Now) -> Option<Duration> {
         let machines = self.deployments.values().filter_map(|it| it.machine.poll_timeout(now));
-        let restarts = self.deployments.values().filter_map(|it| it.restart_due);
-        let restarts = restarts.map(|due| due.saturating_sub(now.monotonic));
-        machines.map(|timeout| timeout.after).chain(restarts).min()
+        let ours = self.deployments.values().flat_map(|it| [it.restart_due, it.vigil.due()]);
+        let ours = ours.flatten().map(|due| due.saturating_sub(now.monotonic));
+        machines.map(|timeout| timeout.after).chain(ours).min()
     }
 
     /// What the ledger holds, or will hold with the next change.
@@ -163,6 +167,7 @@ impl Core {
             }
             self.carry_out(&name, outside);
             self.restart_if_due(&name, outside.now);
+            self.keep_watch(&name, outside.now);
         }
         self.tell();
     }

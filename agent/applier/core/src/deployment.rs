@@ -12,6 +12,7 @@ use cutover_shared::protocol::ApplicationReport;
 use cutover_shared::refusal::Refusal;
 use cutover_shared::statement::Phase;
 
+use crate::drift::Vigil;
 use crate::input::Running;
 use crate::outcome::step_name;
 use crate::package::Package;
@@ -43,6 +44,8 @@ pub(crate) struct Deployment {
     pub(crate) restarting: bool,
     /// A stop that waits until it is known what that came to: nothing may start behind a stop.
     pub(crate) stop_waits: Option<EffectId>,
+    /// The watch over what is deployed.
+    pub(crate) vigil: Vigil,
 }
 
 /// An order that is looked at or in hand, with everything that it stands on.
@@ -97,6 +100,7 @@ impl Deployment {
             restart_due: None,
             restarting: false,
             stop_waits: None,
+            vigil: Vigil::default(),
         }
     }
 

@@ -41,9 +41,9 @@ impl Core {
             }
             Effect::RequestClearance { phase } => self.request_clearance(name, id, phase, outside),
             Effect::Abort { of } => self.abort(name, id, of, outside.now),
-            Effect::Assemble { assignment } => self.assemble(name, id, &assignment, outside.now),
+            Effect::Assemble { assignment } => self.assemble(name, id, &assignment, outside),
             Effect::Preflight { assignment } => {
-                self.preflight(name, id, assignment.slot(), outside.now);
+                self.preflight(name, id, assignment.slot(), outside);
             }
             Effect::Hook { slot, phase, direction } => {
                 self.work(name, id, Work::Hook { slot, phase, direction });
@@ -61,12 +61,12 @@ impl Core {
         self.output(Output::Work { application: name.clone(), effect, work });
     }
 
-    fn preflight(&mut self, name: &Name, id: EffectId, slot: Slot, now: Now) {
+    fn preflight(&mut self, name: &Name, id: EffectId, slot: Slot, outside: &mut Outside<'_>) {
         let Some(reason) = self.inhibitors.first().cloned() else {
             let back = self.saved.applications.get(name).and_then(|it| it.record.committed);
             return self.work(name, id, Work::Preflight { slot, back });
         };
-        self.answered(name, id, Answer::Blocked(format!("inhibited: {reason}")), now);
+        self.answered(name, id, Answer::Blocked(format!("inhibited: {reason}")), outside);
     }
 
     fn stop(&mut self, name: &Name, id: EffectId) {
@@ -123,7 +123,13 @@ impl Core {
         }
     }
 
-    fn assemble(&mut self, name: &Name, id: EffectId, assignment: &Assignment, now: Now) {
+    fn assemble(
+        &mut self,
+        name: &Name,
+        id: EffectId,
+        assignment: &Assignment,
+        outside: &mut Outside<'_>,
+    ) {
         let slot = assignment.slot();
         let sources = self.sources(name);
         let Some(deployment) = self.deployments.get_mut(name) else { return };
@@ -133,7 +139,7 @@ impl Core {
             (Kind::Forward, Some(package)) => Work::Fetch { slot, package, sources },
             (Kind::Forward, None) => {
                 let why = "the package's manifest is not at hand".to_owned();
-                return self.answered(name, id, Answer::Failed(why), now);
+                return self.answered(name, id, Answer::Failed(why), outside);
             }
         };
         deployment.fetching = Some((id, slot.package));
@@ -147,12 +153,26 @@ impl Core {
     }
 
     /// An answer to work.
-    pub(crate) fn answered(&mut self, name: &Name, effect: EffectId, answer: Answer, now: Now) {
+    pub(crate) fn answered(
+        &mut self,
+        name: &Name,
+        effect: EffectId,
+        answer: Answer,
+        outside: &mut Outside<'_>,
+    ) {
         self.let_go(name, effect);
+        let now = outside.now;
+        let answer = match answer {
+            Answer::Repaired(drift, running) => {
+                self.link_repaired(name, *drift, outside);
+                running.map_or(Answer::Done, Answer::Started)
+            }
+            other => other,
+        };
         let Some(deployment) = self.deployments.get_mut(name) else { return };
         let machine = &mut deployment.machine;
         let (taken, note) = match answer {
-            Answer::Done => (machine.handle_done(effect, now), None),
+            Answer::Done | Answer::Repaired(..) => (machine.handle_done(effect, now), None),
             Answer::Started(running) => {
                 deployment.watched = Some(running);
                 let taken = machine.handle_done(effect, now);

@@ -6,6 +6,7 @@ use cutover_shared::key::PublicKey;
 use cutover_shared::name::Name;
 use cutover_shared::protocol::{ClearanceAnswer, Directive, Part, Receipt, ToApplier};
 use cutover_shared::refusal::Refusal;
+use cutover_shared::statement::Drift;
 use serde::{Deserialize, Serialize};
 
 use crate::package::Package;
@@ -114,6 +115,20 @@ pub enum Input {
         /// What runs now, where there is a process to watch.
         result: Result<Option<Running>, String>,
     },
+    /// Something of a release that is watched over was changed.
+    Changed {
+        /// Of which application.
+        application: Name,
+    },
+    /// A release that is watched over was compared with what was deployed.
+    Swept {
+        /// Of which application.
+        application: Name,
+        /// Which comparison.
+        number: u64,
+        /// Its first deviations, at most [`SWEEP_LIMIT`](crate::SWEEP_LIMIT); or why it could not be compared.
+        result: Result<Vec<Drift>, String>,
+    },
     /// The host's own directories were looked at.
     Looked {
         /// The local reasons not to go forward.
@@ -134,6 +149,9 @@ pub enum Answer {
     Done,
     /// It was carried out, and this runs now.
     Started(Running),
+    /// It was carried out, and the link had to be put right for it. What runs now, where there is a process
+    /// to watch.
+    Repaired(Box<Drift>, Option<Running>),
     /// It failed.
     Failed(String),
     /// Something that may go by itself stood in the way.

@@ -27,6 +27,7 @@ mod assignment;
 mod clearances;
 
 mod deployment;
+mod drift;
 mod effects;
 mod input;
 mod join;
@@ -42,6 +43,7 @@ mod settings;
 mod stops;
 
 pub use applier::Core;
+pub use drift::SWEEP_LIMIT;
 pub use input::{Answer, Delivery, Input, Ledger, Nonces, Outside, Running};
 pub use join::{JOIN_PREFIX, read_join};
 pub use output::{Level, Note, Output, Work};

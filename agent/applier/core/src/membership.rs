@@ -13,7 +13,7 @@ use crate::applier::Core;
 use crate::input::Outside;
 use crate::join::{pinned, read_join};
 use crate::output::Note;
-use crate::saved::{MAX_REFUSALS, MAX_REPORTS, SavedEnrolment};
+use crate::saved::{MAX_DRIFT_REPORTS, MAX_REFUSALS, MAX_REPORTS, SavedEnrolment};
 
 impl Core {
     /// What an operator has put into the inbox.
@@ -105,7 +105,7 @@ impl Core {
         self.told = None;
     }
 
-    fn append(&mut self, id: Digest, envelope: Vec<u8>) {
+    pub(crate) fn append(&mut self, id: Digest, envelope: Vec<u8>) {
         let known = self.known();
         self.say(FromApplier::Append { id, envelope, known });
     }
@@ -183,17 +183,30 @@ impl Core {
             .or_else(|| enrolment.map(|it| it.envelope.clone()))
     }
 
-    /// Signs an outcome and queues it until the log has it. The caller saves.
-    pub(crate) fn queue_outcome(&mut self, outcome: Outcome, now: Time) {
-        let refusal = matches!(outcome.event, Report::Refused { .. });
+    /// Signs an outcome and queues it until the log has it, if there is room. The caller saves.
+    pub(crate) fn queue_outcome(
+        &mut self,
+        outcome: Outcome,
+        now: Time,
+    ) -> Option<(Digest, Vec<u8>)> {
+        let limit = match outcome.event {
+            Report::Refused { .. } => MAX_REFUSALS,
+            Report::Drifted { .. } => MAX_DRIFT_REPORTS,
+            Report::Committed
+            | Report::Returned { .. }
+            | Report::RolledBack
+            | Report::Stuck { .. } => MAX_REPORTS,
+        };
         let statement = Statement::new(now, outcome);
         let envelope = statement.signed_by([&self.host_key]);
-        let limit = if refusal { MAX_REFUSALS } else { MAX_REPORTS };
         if self.saved.reports.len() >= limit {
             let note = Note::error("too many outcomes wait to be logged");
-            return self.note(note.saying(&limit));
+            self.note(note.saying(&limit));
+            return None;
         }
-        self.saved.reports.push((envelope.id(), envelope.to_bytes()));
+        let report = (envelope.id(), envelope.to_bytes());
+        self.saved.reports.push(report.clone());
+        Some(report)
     }
 
     /// Says the newest queued outcome; what is lost on the way is said again with the next connection.

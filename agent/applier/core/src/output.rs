@@ -65,6 +65,16 @@ pub enum Output {
         /// What stays.
         keep: Vec<Slot>,
     },
+    /// Watch this slot and the link, telling of changes ([`Input::Changed`](crate::Input::Changed)), and
+    /// after that compare them with what was deployed; answered by [`Input::Swept`](crate::Input::Swept).
+    Sweep {
+        /// Of which application.
+        application: Name,
+        /// What the answer carries.
+        number: u64,
+        /// The release that is to be there.
+        slot: Slot,
+    },
     /// What the service manager is to show.
     Status(String),
     /// For the log.

@@ -105,7 +105,7 @@ impl Core {
 }
 
 /// Whether the running application has been touched by the order of this record.
-fn touched(record: &Record) -> bool {
+pub(crate) fn touched(record: &Record) -> bool {
     match &record.state {
         State::Returning(_, retreat) => retreat.reached.touches(),
         State::Committed(_) => true,
@@ -129,12 +129,14 @@ fn remember_end(saved: &mut SavedApplication, ended: &Ended, size: u64, retain: 
     let before = saved.record.committed;
     match (&ended.what, ended.kind) {
         (What::Committed, Kind::Forward) => {
+            saved.brought.push((ended.generation, ended.booking));
             if let Some(before) = before {
                 saved.history.insert(0, before);
                 saved.history.truncate(retain);
             }
         }
         (What::Committed, Kind::Return) => {
+            saved.brought.push((ended.generation, ended.booking));
             if let Some(left) = before {
                 saved.take_back(left.package, size, ended.ended);
             }
@@ -149,4 +151,11 @@ fn remember_end(saved: &mut SavedApplication, ended: &Ended, size: u64, retain: 
     }
     saved.order = None;
     saved.clearances.clear();
+    if matches!(ended.what, What::Committed) {
+        saved.drifts.clear();
+        // What is removed from the disk is not gone back to.
+        let kept = saved.history.iter().map(|slot| slot.generation);
+        let kept: Vec<_> = kept.chain([ended.generation]).collect();
+        saved.brought.retain(|(generation, _)| kept.contains(generation));
+    }
 }

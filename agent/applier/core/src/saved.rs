@@ -21,6 +21,9 @@ pub(crate) const MAX_REPORTS: usize = 256;
 /// has to say of itself.
 pub(crate) const MAX_REFUSALS: usize = 32;
 
+/// Most deviations among the reports that wait: who changes a host cannot crowd out the ends of its orders.
+pub(crate) const MAX_DRIFT_REPORTS: usize = 64;
+
 /// Most refusals that are remembered as told, so that each is told once.
 const MAX_TOLD: usize = 256;
 
@@ -83,6 +86,10 @@ pub struct SavedApplication {
     pub clearances: Vec<(Digest, Vec<u8>)>,
     /// The order in hand as it was authorised.
     pub order: Option<SavedOrder>,
+    /// The orders that brought the releases on disk, by generation.
+    pub brought: Vec<(u64, Digest)>,
+    /// The deviations of the committed release that were told: the path, and what was found there.
+    pub drifts: Vec<(String, Digest)>,
 }
 
 /// What outlives a restart of an order in hand.
@@ -112,7 +119,15 @@ impl SavedApplication {
             iterations: Vec::new(),
             clearances: Vec::new(),
             order: None,
+            brought: Vec::new(),
+            drifts: Vec::new(),
         }
+    }
+
+    /// The order that brought a release; none where it is no longer known.
+    pub fn brought_by(&self, slot: &Slot) -> Option<Digest> {
+        let found = self.brought.iter().find(|(generation, _)| *generation == slot.generation);
+        found.map(|(_, order)| *order)
     }
 
     /// Marks an order as begun here, and forgets those that can no longer be offered: what they permit

@@ -292,3 +292,101 @@ fn another_packages_index_is_not_taken() {
     fs::write(kept, other.index.to_bytes()).unwrap();
     assert!(matches!(slots.index(&slot), Err(SlotError::WrongIndex(_))));
 }
+
+/// The path and what is found there, for people.
+fn found(slots: &Slots, slot: &Slot) -> Vec<(String, String)> {
+    let drifts = slots.drift(slot, 100).unwrap();
+    let told = |it: &cutover_shared::statement::Drift| {
+        it.found.as_ref().map_or("nothing".to_owned(), ToString::to_string)
+    };
+    drifts.iter().map(|it| (it.path.clone(), told(it))).collect()
+}
+
+#[test]
+fn every_way_to_differ_is_a_drift_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let slots = Slots::open(&directory.path().join("app"), owner()).unwrap();
+    let package = package("one");
+    let slot = slot(1, &package);
+    assembled(&slots, &slot, &package);
+    slots.switch(Some(&slot)).unwrap();
+    assert_eq!(found(&slots, &slot), []);
+
+    let base = slots.path(&slot);
+    let data = base.join("payload/data");
+    let edited = b"edited, and of another length";
+    fs::write(data.join("a"), edited).unwrap();
+    fs::set_permissions(base.join("payload/bin/run"), fs::Permissions::from_mode(0o4755)).unwrap();
+    fs::remove_file(data.join("empty")).unwrap();
+    fs::remove_file(data.join("link")).unwrap();
+    symlink("../nothing", data.join("link")).unwrap();
+    fs::write(data.join("new"), b"new").unwrap();
+    fs::create_dir(data.join("more")).unwrap();
+    fs::write(data.join("more/below"), b"told with its directory").unwrap();
+    fs::remove_dir(base.join("payload/nothing")).unwrap();
+    symlink("/etc", base.join("payload/nothing")).unwrap();
+    let link = directory.path().join("app/current");
+    fs::remove_file(&link).unwrap();
+    symlink("/elsewhere", &link).unwrap();
+
+    let drifts = found(&slots, &slot);
+    let at = |path: &str| {
+        let found = drifts.iter().find(|(other, _)| other == path);
+        found.map(|(_, found)| found.clone()).unwrap_or_else(|| panic!("{path} in {drifts:?}"))
+    };
+    assert!(at("current").starts_with("link to \"/elsewhere\""), "{}", at("current"));
+    let digest = Digest::of(edited).short();
+    assert!(at("payload/data/a").starts_with(&format!("file {digest} 0644")), "{drifts:?}");
+    assert!(at("payload/bin/run").contains(" 4755 "), "{drifts:?}");
+    assert_eq!(at("payload/data/empty"), "nothing");
+    assert!(at("payload/data/link").starts_with("link to \"../nothing\""));
+    assert!(at("payload/data/new").starts_with("file "));
+    assert!(at("payload/data/more").starts_with("directory "));
+    assert!(at("payload/nothing").starts_with("link to \"/etc\""), "nothing is looked at behind it");
+    assert_eq!(drifts.len(), 8, "{drifts:?}");
+    assert_eq!(slots.drift(&slot, 3).unwrap().len(), 3);
+}
+
+#[test]
+fn a_directory_that_is_gone_takes_what_was_in_it_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let slots = Slots::open(&directory.path().join("app"), owner()).unwrap();
+    let package = package("one");
+    let slot = slot(1, &package);
+    assembled(&slots, &slot, &package);
+    slots.switch(Some(&slot)).unwrap();
+    fs::remove_dir_all(slots.path(&slot).join("payload/bin")).unwrap();
+    fs::write(slots.path(&slot).join("payload/bin"), b"a file now").unwrap();
+    let drifts = found(&slots, &slot);
+    let paths: Vec<_> = drifts.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(paths, ["payload/bin", "payload/bin/run"]);
+    assert_eq!(drifts[1].1, "nothing");
+}
+
+#[test]
+fn the_guard_tells_of_changes_and_not_of_reading() {
+    let directory = tempfile::tempdir().unwrap();
+    let slots = Slots::open(&directory.path().join("app"), owner()).unwrap();
+    let package = package("one");
+    let slot = slot(1, &package);
+    assembled(&slots, &slot, &package);
+    slots.switch(Some(&slot)).unwrap();
+    let (changed, changes) = std::sync::mpsc::channel();
+    let _guard = slots.guard(&slot, move || {
+        let _ = changed.send(());
+    }).unwrap();
+    let next = || changes.recv_timeout(Duration::from_secs(30)).is_ok();
+    let drain = || while changes.try_recv().is_ok() {};
+    assert_eq!(slots.drift(&slot, 10).unwrap(), []);
+    // Not managed: the application's own log beside its slots.
+    fs::write(directory.path().join("app/application.log"), b"a line").unwrap();
+    let run = slots.path(&slot).join("payload/bin/run");
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(next(), "a mode");
+    assert!(changes.recv_timeout(Duration::from_millis(1)).is_err(), "one change, told once");
+    slots.switch(None).unwrap();
+    assert!(next(), "the link");
+    drain();
+    fs::write(slots.path(&slot).join("payload/data/new"), b"").unwrap();
+    assert!(next(), "a new file");
+}

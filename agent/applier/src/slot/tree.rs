@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use cutover_shared::digest::Hasher;
+use cutover_shared::digest::{Digest, Hasher};
 use cutover_shared::package::entry::{Entry, FileEntry, Kind};
 use cutover_shared::package::index::Index;
 use cutover_shared::package::path::EntryPath;
+use cutover_shared::statement::{Managed, ManagedKind};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
@@ -102,9 +104,7 @@ impl Tree {
     fn stat(&self, path: &EntryPath) -> Result<Option<Stat>, SlotError> {
         let (parent, name) = match self.parent(path) {
             Ok(found) => found,
-            Err(SlotError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok(None);
-            }
+            Err(error) if is_absence(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
         match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -115,14 +115,27 @@ impl Tree {
     }
 }
 
-/// Compares the tree at `base` with `index`.
-pub(super) fn verify(
-    base: &Path,
-    slot: &str,
-    index: &Index,
+/// Where a tree and its index differ.
+#[derive(Debug)]
+pub(super) struct Deviation<'i> {
+    /// The path in the slot.
+    pub(super) path: String,
+    /// How.
+    pub(super) difference: Difference,
+    /// What the index has there; none for what is not part of the release.
+    pub(super) entry: Option<&'i Entry>,
+    /// What is there.
+    pub(super) found: Option<Managed>,
+}
+
+/// Compares the tree at `base` with `index`: every byte, mode, owner and link, and nothing more there.
+/// Tells each deviation until `tell` breaks off.
+pub(super) fn survey<'i>(
+    tree: &Tree,
+    index: &'i Index,
     owner: Owner,
+    mut tell: impl FnMut(Deviation<'i>) -> Result<ControlFlow<()>, SlotError>,
 ) -> Result<(), SlotError> {
-    let tree = Tree::open(base)?;
     let mut children: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::from([("", BTreeSet::new())]);
     for entry in index.slot_entries() {
         let path = entry.path.as_str();
@@ -132,24 +145,37 @@ pub(super) fn verify(
         if let Kind::Directory { .. } = entry.kind {
             children.entry(path).or_default();
         }
-        if let Some(difference) = compare(&tree, entry, owner)? {
-            return Err(SlotError::Differs {
-                slot: slot.to_owned(),
-                path: path.to_owned(),
-                difference,
-            });
+        if let Some(difference) = compare(tree, entry, owner)? {
+            let found = found(tree, &entry.path)?;
+            let path = path.to_owned();
+            let deviation = Deviation { path, difference, entry: Some(entry), found };
+            if tell(deviation)?.is_break() {
+                return Ok(());
+            }
         }
     }
     for (directory, expected) in children {
-        if let Some(extra) = extra(&tree, directory, &expected)? {
-            return Err(SlotError::Differs {
-                slot: slot.to_owned(),
-                path: extra,
-                difference: Difference::Extra,
-            });
+        for (path, found) in extra(tree, directory, &expected)? {
+            let difference = Difference::Extra;
+            let deviation = Deviation { path, difference, entry: None, found };
+            if tell(deviation)?.is_break() {
+                return Ok(());
+            }
         }
     }
     Ok(())
+}
+
+/// That the tree at `base` is what `index` says.
+pub(super) fn verify(
+    base: &Path,
+    slot: &str,
+    index: &Index,
+    owner: Owner,
+) -> Result<(), SlotError> {
+    survey(&Tree::open(base)?, index, owner, |Deviation { path, difference, .. }| {
+        Err(SlotError::Differs { slot: slot.to_owned(), path, difference })
+    })
 }
 
 fn compare(tree: &Tree, entry: &Entry, owner: Owner) -> Result<Option<Difference>, SlotError> {
@@ -194,42 +220,119 @@ fn compare_content(
     if u64::try_from(stat.st_size) != Ok(content.size) {
         return Ok(Some(Difference::Size));
     }
-    let path = tree.path(&entry.path);
-    let file = tree.open_file(&entry.path, OFlags::RDONLY)?;
     // One byte more than it should have, in case it grows while it is read.
-    let mut file = std::fs::File::from(file).take(content.size.saturating_add(1));
+    let digest = digest(tree, &entry.path, content.size.saturating_add(1))?;
+    Ok((digest != content.digest).then_some(Difference::Content))
+}
+
+/// The digest of a regular file's first bytes, `limit` at most.
+fn digest(tree: &Tree, path: &EntryPath, limit: u64) -> Result<Digest, SlotError> {
+    let file = tree.open_file(path, OFlags::RDONLY)?;
+    hash(std::fs::File::from(file).take(limit)).map_err(io("read", &tree.path(path)))
+}
+
+fn hash(mut content: impl Read) -> io::Result<Digest> {
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 256 * 1024];
     loop {
-        match file.read(&mut buffer).map_err(io("read", &path))? {
-            0 => break,
+        match content.read(&mut buffer)? {
+            0 => return Ok(hasher.finish()),
             count => hasher.update(&buffer[..count]),
         }
     }
-    Ok((hasher.finish() != content.digest).then_some(Difference::Content))
 }
 
-/// Something in `directory` (the slot itself when empty) that is not `expected`.
+/// What is in `directory` (the slot itself when empty) and not `expected` there.
 fn extra(
     tree: &Tree,
     directory: &str,
     expected: &BTreeSet<&str>,
-) -> Result<Option<String>, SlotError> {
+) -> Result<Vec<(String, Option<Managed>)>, SlotError> {
     let path = tree.base.join(directory);
     let failed = |error: Errno| io("list", &path)(error.into());
     let opened = match EntryPath::new(directory) {
-        Ok(entry) => tree.open_directory(&entry)?,
+        Ok(entry) => match tree.open_directory(&entry) {
+            Ok(opened) => opened,
+            // That it is gone, or none any longer, was told before.
+            Err(error) if is_absence(&error) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        },
         Err(_) => tree.root.try_clone().map_err(io("open", &tree.base))?,
     };
+    let mut extra = Vec::new();
     for found in Dir::read_from(&opened).map_err(failed)? {
         let found = found.map_err(failed)?;
         let name = found.file_name().to_bytes();
         let known = name == b"." || name == b"..";
         if !known && !expected.iter().any(|it| it.as_bytes() == name) {
+            let managed = managed(opened.as_fd(), found.file_name()).map_err(failed)?;
             let name = String::from_utf8_lossy(name);
             let separator = if directory.is_empty() { "" } else { "/" };
-            return Ok(Some(format!("{directory}{separator}{name}")));
+            extra.push((format!("{directory}{separator}{name}"), managed));
         }
     }
-    Ok(None)
+    extra.sort_by(|one, other| one.0.cmp(&other.0));
+    Ok(extra)
+}
+
+/// What there is at a path of the tree; none when nothing is.
+fn found(tree: &Tree, path: &EntryPath) -> Result<Option<Managed>, SlotError> {
+    let (parent, name) = match tree.parent(path) {
+        Ok(found) => found,
+        Err(error) if is_absence(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    managed(parent.as_fd(), name).map_err(errno("look at", &tree.base, path))
+}
+
+/// What `name` is in `directory`, a link itself and not what it leads to; none when it is not there.
+pub(super) fn managed(
+    directory: BorrowedFd<'_>,
+    name: impl rustix::path::Arg + Copy,
+) -> Result<Option<Managed>, Errno> {
+    let stat = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => stat,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+            let file = rustix::fs::openat(directory, name, flags, Mode::empty())?;
+            let hashed = hash(std::fs::File::from(file));
+            ManagedKind::File(hashed.map_err(|error| {
+                Errno::from_io_error(&error).unwrap_or(Errno::IO)
+            })?)
+        }
+        FileType::Directory => ManagedKind::Directory,
+        FileType::Symlink => {
+            let target = rustix::fs::readlinkat(directory, name, Vec::new())?;
+            ManagedKind::Link(target.to_string_lossy().into_owned())
+        }
+        FileType::Fifo
+        | FileType::Socket
+        | FileType::CharacterDevice
+        | FileType::BlockDevice
+        | FileType::Unknown => ManagedKind::Other,
+    };
+    let is_link = matches!(kind, ManagedKind::Link(_));
+    let mode = (!is_link).then(|| format!("{:04o}", stat.st_mode & 0o7777));
+    Ok(Some(Managed { kind, mode, owner: format!("{}:{}", stat.st_uid, stat.st_gid) }))
+}
+
+/// What the index has, as [`managed`] would find it.
+pub(super) fn expected(entry: &Entry, owner: Owner) -> Managed {
+    let (kind, mode) = match &entry.kind {
+        Kind::File(content) => (ManagedKind::File(content.digest), Some(content.mode)),
+        Kind::Directory { mode } => (ManagedKind::Directory, Some(*mode)),
+        Kind::Link { target } => (ManagedKind::Link(target.clone()), None),
+    };
+    let mode = mode.map(|mode| mode.to_string());
+    Managed { kind, mode, owner: format!("{}:{}", owner.uid, owner.gid) }
+}
+
+/// Whether what was to be opened is not there, or below something that is no directory.
+fn is_absence(error: &SlotError) -> bool {
+    let SlotError::Io { source, .. } = error else { return false };
+    matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
