@@ -313,10 +313,9 @@ impl Applier {
         tokio::spawn(async move {
             let result = match site.start().await {
                 Answer::Started(running) => Ok(Some(running)),
-                Answer::Done
-                | Answer::Repaired(..)
-                | Answer::Blocked(_)
-                | Answer::Sample(_) => Ok(None),
+                Answer::Done | Answer::Repaired(..) | Answer::Blocked(_) | Answer::Sample(_) => {
+                    Ok(None)
+                }
                 Answer::Failed(why) => Err(why),
             };
             let restarted = Input::Restarted { application, result };

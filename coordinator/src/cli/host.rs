@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use super::client::Client;
 use super::context::Context;
+use super::drift::{self, DriftReport};
 use super::exit::Failure;
 use super::key::{random, read_public_key};
 use super::names;
@@ -286,6 +287,8 @@ struct ApplicationRow {
     generation: u64,
     step: Option<String>,
     refused: Option<Refusal>,
+    /// What was changed since and nobody approved.
+    drift: Vec<DriftReport>,
 }
 
 fn rows(state: &State, fleet: &Fleet) -> Vec<Row> {
@@ -334,6 +337,7 @@ fn application(
         generation: installed.map_or(0, |it| it.generation),
         step: report.map(|it| it.step.clone()),
         refused: report.and_then(|it| it.refused.as_ref()).map(|(_, refusal)| refusal.clone()),
+        drift: drift::of_host(state, &host.enrolment.says().host_key.id(), name),
     }
 }
 
@@ -342,7 +346,11 @@ impl ApplicationRow {
         let version = self.version.clone().or(self.package.map(|it| it.short()));
         let step = self.step.as_deref().filter(|step| *step != "idle");
         let step = step.map(|step| format!(" ({step})")).unwrap_or_default();
-        format!("{} {}{step}", self.application, version.as_deref().unwrap_or("absent"))
+        let drifted = match self.drift.len() {
+            0 => String::new(),
+            count => format!(" DRIFTED: {count}"),
+        };
+        format!("{} {}{step}{drifted}", self.application, version.as_deref().unwrap_or("absent"))
     }
 }
 
@@ -394,6 +402,8 @@ fn show_text(row: &Row) -> String {
         if let Some(refusal) = &it.refused {
             lines.push(format!("  refused      {refusal}"));
         }
+        let drift = |it: &DriftReport| format!("  DRIFT        {} {}", it.seen, it.drift);
+        lines.extend(it.drift.iter().map(drift));
     }
     lines.join("\n")
 }

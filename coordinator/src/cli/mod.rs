@@ -14,6 +14,7 @@ pub mod completions;
 pub mod context;
 pub mod cosign;
 pub mod deliver;
+mod drift;
 pub mod emergency;
 mod exceptions;
 pub mod exit;

@@ -18,10 +18,10 @@ use cutover_shared::statement::{
     Acknowledgement, Assessment, Booking, Calendar, Cancel, ChangeType, Clearance, Closure,
     ClosureResult, Consult, Delivery, Derivation, Differing, Direction, Drift, Emergency,
     Enrolment, Event, Freeze, Grant, Hold, HostChange, HostTurn, Iteration, IterationApproval,
-    Judgement, Managed, ManagedKind, OnHalt, Outcome, Override, PassedFreeze, Phase, PlannedHost, PostReview, Reading,
-    Rehearsal, Rehearsed, RehearsedStep, Release, Remark, Resume, Review, Rollback, RolloutPlan,
-    Says, Standard, Statement, Step, StepResult, Task, TaskChange, TaskKind, Template, Terms,
-    Verdict, Vote, Waiver, Wave, WindowRelease,
+    Judgement, Managed, ManagedKind, OnHalt, Outcome, Override, PassedFreeze, Phase, PlannedHost,
+    PostReview, Reading, Rehearsal, Rehearsed, RehearsedStep, Release, Remark, Resume, Review,
+    Rollback, RolloutPlan, Says, Standard, Statement, Step, StepResult, Task, TaskChange, TaskKind,
+    Template, Terms, Verdict, Vote, Waiver, Wave, WindowRelease,
 };
 use cutover_shared::time::Time;
 use cutover_shared::window::Window;

@@ -1,6 +1,7 @@
 //! The rows of the process, each at the command line against a running coordinator: a test's name begins
 //! with the number of the row that it is about.
 
+mod row_01_drift;
 mod row_03_package;
 
 use cutover_tests::build::binaries;

@@ -328,8 +328,7 @@ mod tests {
                 _ => None,
             });
             let (application, effect) = (web(), settle.unwrap());
-            let outputs =
-                bench.tell(Input::Answered { application, effect, answer: settled });
+            let outputs = bench.tell(Input::Answered { application, effect, answer: settled });
             let number = sweep(&outputs).unwrap();
             (bench, number)
         }

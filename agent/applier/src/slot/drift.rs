@@ -63,20 +63,21 @@ impl Slots {
             let (slot, link) = (slot.clone(), link.clone());
             move |path: &Path| path.starts_with(&slot) || path == link
         };
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let changes = match event {
-                // Reading is an event, too, and mostly ours.
-                Ok(event) => {
-                    let read = matches!(event.kind, notify::EventKind::Access(_));
-                    !read && (event.need_rescan() || event.paths.iter().any(|it| managed(it)))
+        let mut watcher =
+            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                let changes = match event {
+                    // Reading is an event, too, and mostly ours.
+                    Ok(event) => {
+                        let read = matches!(event.kind, notify::EventKind::Access(_));
+                        !read && (event.need_rescan() || event.paths.iter().any(|it| managed(it)))
+                    }
+                    // Something was missed.
+                    Err(_) => true,
+                };
+                if changes {
+                    changed();
                 }
-                // Something was missed.
-                Err(_) => true,
-            };
-            if changes {
-                changed();
-            }
-        })?;
+            })?;
         watcher.watch(&slot, RecursiveMode::Recursive)?;
         watcher.watch(&self.root, RecursiveMode::NonRecursive)?;
         Ok(watcher)

@@ -342,7 +342,10 @@ fn every_way_to_differ_is_a_drift_of_its_own() {
     assert!(at("payload/data/link").starts_with("link to \"../nothing\""));
     assert!(at("payload/data/new").starts_with("file "));
     assert!(at("payload/data/more").starts_with("directory "));
-    assert!(at("payload/nothing").starts_with("link to \"/etc\""), "nothing is looked at behind it");
+    assert!(
+        at("payload/nothing").starts_with("link to \"/etc\""),
+        "nothing is looked at behind it"
+    );
     assert_eq!(drifts.len(), 8, "{drifts:?}");
     assert_eq!(slots.drift(&slot, 3).unwrap().len(), 3);
 }
@@ -372,9 +375,11 @@ fn the_guard_tells_of_changes_and_not_of_reading() {
     assembled(&slots, &slot, &package);
     slots.switch(Some(&slot)).unwrap();
     let (changed, changes) = std::sync::mpsc::channel();
-    let _guard = slots.guard(&slot, move || {
-        let _ = changed.send(());
-    }).unwrap();
+    let _guard = slots
+        .guard(&slot, move || {
+            let _ = changed.send(());
+        })
+        .unwrap();
     let next = || changes.recv_timeout(Duration::from_secs(30)).is_ok();
     let drain = || while changes.try_recv().is_ok() {};
     assert_eq!(slots.drift(&slot, 10).unwrap(), []);

@@ -300,9 +300,9 @@ pub(super) fn managed(
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
             let file = rustix::fs::openat(directory, name, flags, Mode::empty())?;
             let hashed = hash(std::fs::File::from(file));
-            ManagedKind::File(hashed.map_err(|error| {
-                Errno::from_io_error(&error).unwrap_or(Errno::IO)
-            })?)
+            ManagedKind::File(
+                hashed.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?,
+            )
         }
         FileType::Directory => ManagedKind::Directory,
         FileType::Symlink => {

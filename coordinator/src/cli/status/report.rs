@@ -12,6 +12,7 @@ use cutover_shared::statement::ChangeType;
 use cutover_shared::time::Time;
 use serde::{Serialize, Serializer};
 
+use crate::cli::drift::DriftReport;
 use crate::cli::exceptions::{ExceptionReport, exceptions};
 use crate::cli::names;
 use crate::cli::output::table;
@@ -164,6 +165,8 @@ pub(in crate::cli) struct BookingReport {
     /// Whether nothing more happens by itself.
     over: bool,
     pub(in crate::cli) hosts: Vec<HostReport>,
+    /// What was changed on hosts since and nobody approved.
+    drift: Vec<DriftReport>,
 }
 
 /// A host of a booking.
@@ -301,6 +304,7 @@ impl BookingReport {
             halted: halted.map(|it| it.to_string()),
             over,
             hosts,
+            drift: booking.outcomes.iter().filter_map(DriftReport::of).collect(),
         }
     }
 
@@ -334,6 +338,8 @@ impl BookingReport {
             table.add_row([&host.wave.to_string(), host.host.as_str(), host.standing, &detail]);
         }
         lines.push(table.to_string());
+        let drift = |it: &DriftReport| format!("  DRIFT on {}, {}: {}", it.host, it.seen, it.drift);
+        lines.extend(self.drift.iter().map(drift));
         lines.join("\n")
     }
 }
