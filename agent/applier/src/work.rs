@@ -244,11 +244,17 @@ impl Site {
             .await;
         match (linked, slot) {
             (Answer::Done, Some(_)) => self.start().await,
-            (Answer::Repaired(drift, _), Some(_)) => match self.start().await {
-                Answer::Done => Answer::Repaired(drift, None),
-                Answer::Started(running) => Answer::Repaired(drift, Some(running)),
-                other => other,
-            },
+            (Answer::Repaired(drift, _), Some(_)) => {
+                let started = self.start().await;
+                match started {
+                    Answer::Done => Answer::Repaired(drift, None),
+                    Answer::Started(running) => Answer::Repaired(drift, Some(running)),
+                    Answer::Repaired(..)
+                    | Answer::Failed(_)
+                    | Answer::Blocked(_)
+                    | Answer::Sample(_) => started,
+                }
+            }
             (Answer::Done, None) => self.stop().await,
             (other, _) => other,
         }

@@ -1,6 +1,6 @@
 //! Drift as the log has it: what hosts found changed since a release was committed, and nobody approved.
 
-use cutover_shared::case::{Reported, Verified};
+use cutover_shared::case::{Case, Reported, Verified};
 use cutover_shared::fold::State;
 use cutover_shared::key::KeyId;
 use cutover_shared::name::Name;
@@ -29,7 +29,7 @@ impl DriftReport {
 
 /// What has changed of an application on a host since its release was brought in, in the order of the log.
 pub(super) fn of_host(state: &State, host: &KeyId, application: &Name) -> Vec<DriftReport> {
-    let of_bookings = state.cases().flat_map(|case| case.outcomes());
+    let of_bookings = state.cases().flat_map(Case::outcomes);
     let of_rollbacks = state.rollbacks().flat_map(|rollback| &rollback.outcomes);
     let mine = |it: &&Verified<Reported>| {
         it.says().host_key == *host && it.says().application == *application

@@ -272,7 +272,10 @@ impl Target {
                     *self.refusals.entry(code).or_default() += 1;
                 }
             }
-            Output::Watch { .. } | Output::Restart { .. } | Output::Status(_) => {}
+            Output::Watch { .. }
+            | Output::Restart { .. }
+            | Output::Sweep { .. }
+            | Output::Status(_) => {}
         }
         None
     }

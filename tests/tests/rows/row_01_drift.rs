@@ -27,9 +27,9 @@ async fn drifts(stage: &mut Stage, order: &str, count: usize) -> anyhow::Result<
     let order = order.parse()?;
     stage
         .until(&format!("{count} drifts"), |state| {
-            let drift = |event: Event| match event {
-                Event::Drifted(drift) => Some(*drift),
-                _ => None,
+            let drift = |event: Event| {
+                let Event::Drifted(drift) = event else { return None };
+                Some(*drift)
             };
             let told = outcomes(state, &order).into_iter().filter_map(|it| drift(it.event));
             Some(told.collect::<Vec<_>>()).filter(|it| it.len() >= count)

@@ -323,9 +323,11 @@ mod tests {
                 Input::Looked { inhibitors: Vec::new(), join: None, clock_accepted: false };
             let outputs = bench.tell(looked);
             assert_eq!(sweep(&outputs), None, "not before it is settled");
-            let settle = outputs.iter().find_map(|output| match output {
-                Output::Work { effect, work: Work::Settle { .. }, .. } => Some(*effect),
-                _ => None,
+            let settle = outputs.iter().find_map(|output| {
+                let Output::Work { effect, work: Work::Settle { .. }, .. } = output else {
+                    return None;
+                };
+                Some(*effect)
             });
             let (application, effect) = (web(), settle.unwrap());
             let outputs = bench.tell(Input::Answered { application, effect, answer: settled });
@@ -372,12 +374,10 @@ mod tests {
 
     /// The number of the comparison that is wanted.
     fn sweep(outputs: &[Output]) -> Option<u64> {
-        outputs.iter().find_map(|output| match output {
-            Output::Sweep { number, slot: wanted, .. } => {
-                assert_eq!(*wanted, slot(3));
-                Some(*number)
-            }
-            _ => None,
+        outputs.iter().find_map(|output| {
+            let Output::Sweep { number, slot: wanted, .. } = output else { return None };
+            assert_eq!(*wanted, slot(3));
+            Some(*number)
         })
     }
 
@@ -408,7 +408,7 @@ mod tests {
         assert_eq!(sweep(&bench.swept(number, &[drift("payload/a", "1")])), None);
         assert_eq!(bench.told(), [], "an answer to what is not asked any longer");
         bench.swept(next, &[]);
-        assert_eq!(bench.wait(SWEEP_PERIOD - Duration::from_secs(1)), None);
+        assert_eq!(bench.wait(SWEEP_PERIOD.saturating_sub(Duration::from_secs(1))), None);
         assert!(bench.wait(SWEEP_PERIOD).is_some(), "now and then, though nothing was told");
     }
 

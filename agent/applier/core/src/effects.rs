@@ -162,12 +162,11 @@ impl Core {
     ) {
         self.let_go(name, effect);
         let now = outside.now;
-        let answer = match answer {
-            Answer::Repaired(drift, running) => {
-                self.link_repaired(name, *drift, outside);
-                running.map_or(Answer::Done, Answer::Started)
-            }
-            other => other,
+        let answer = if let Answer::Repaired(drift, running) = answer {
+            self.link_repaired(name, *drift, outside);
+            running.map_or(Answer::Done, Answer::Started)
+        } else {
+            answer
         };
         let Some(deployment) = self.deployments.get_mut(name) else { return };
         let machine = &mut deployment.machine;

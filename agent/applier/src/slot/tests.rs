@@ -332,7 +332,7 @@ fn every_way_to_differ_is_a_drift_of_its_own() {
     let drifts = found(&slots, &slot);
     let at = |path: &str| {
         let found = drifts.iter().find(|(other, _)| other == path);
-        found.map(|(_, found)| found.clone()).unwrap_or_else(|| panic!("{path} in {drifts:?}"))
+        found.map_or_else(|| panic!("{path} in {drifts:?}"), |(_, found)| found.clone())
     };
     assert!(at("current").starts_with("link to \"/elsewhere\""), "{}", at("current"));
     let digest = Digest::of(edited).short();
