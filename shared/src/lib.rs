@@ -16,6 +16,7 @@
 //!   whether this host may act on it now; [`evidence`]: the part of the log that shows it.
 //! - [`fold`], [`rollout`], [`window`]: the state of everything, whose turn it is, and when.
 //! - [`turn`], [`witness`]: who gets a clearance, by the coordinator's word and by witnesses'.
+//! - [`metrics`]: how timely the process is and how well it goes, from the log alone.
 //! - [`calendar`]: civil times, windows that come again, and which slot a release could have.
 //! - [`protocol`]: the messages between coordinator, people and hosts, and between the agent's halves.
 
@@ -30,6 +31,7 @@ pub mod fold;
 mod json;
 pub mod key;
 pub mod log;
+pub mod metrics;
 pub mod name;
 pub mod package;
 pub mod policy;

@@ -200,6 +200,31 @@ pub mod span {
             u64::deserialize(deserializer).map(Duration::from_millis)
         }
     }
+
+    /// For serde: the same where there may be none; with `default` and `skip_serializing_if`.
+    pub mod optional {
+        use std::time::Duration;
+
+        use serde::{Deserializer, Serializer};
+
+        /// A span, written as [`super::serialize`] does.
+        pub fn serialize<S: Serializer>(
+            span: &Option<Duration>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            match span {
+                Some(span) => super::serialize(span, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        /// A span that is there, read as [`super::deserialize`] does.
+        pub fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<Duration>, D::Error> {
+            super::deserialize(deserializer).map(Some)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -90,7 +90,8 @@ pub async fn run(context: &Context, args: &BookArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn booking(
+/// What is booked.
+pub(super) fn booking(
     args: &BookArgs,
     zone: Option<&Zone>,
     state: &State,

@@ -1,21 +1,25 @@
 //! `cutover emergency`: the short way for incidents, one approval for each iteration.
 
+mod deploy;
+mod status;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use cutover_shared::case::Verified;
 use cutover_shared::fold::State;
-use cutover_shared::fold::standing::{Lifecycle, release_standing};
 use cutover_shared::name::Name;
+use cutover_shared::rollout::waves::WaveSpec;
 use cutover_shared::statement::{Emergency, IterationApproval, Statement};
 use cutover_shared::time::{Time, span};
-use serde::Serialize;
 
 use super::context::Context;
 use super::exit::Failure;
-use super::names;
-use super::output::table;
+use super::submit::SubmitArgs;
+use super::{names, submit};
 
-/// Open the emergency route, approve its iterations, see how it stands
+/// Open the emergency route, iterate on it, approve its iterations, see how it stands
 #[derive(Debug, Clone, Subcommand)]
 pub enum EmergencyCommand {
     /// Open the emergency route for an incident, as a change manager who will not submit to it
@@ -23,14 +27,22 @@ pub enum EmergencyCommand {
         after_help = "Examples:\n  cutover emergency open --incident INC-2231 --application shop --environment production --for 4h --reason 'Orders get lost.'"
     )]
     Open(OpenArgs),
-    /// Approve one iteration, as a change manager other than its author; it is good for that one only
-    #[command(after_help = "Examples:\n  cutover emergency approve R-9")]
-    Approve(ApproveArgs),
-    /// List emergencies and their iterations
+    /// Submit the next iteration, as the submitter: the same as `cutover submit --emergency`, wherever the
+    /// emergency is open
     #[command(
-        after_help = "Examples:\n  cutover emergency status\n  cutover emergency status --json"
+        after_help = "Examples:\n  cutover emergency iterate shop-1.4.3.cutover --incident INC-2231"
     )]
-    Status,
+    Iterate(IterateArgs),
+    /// Approve one iteration, as a change manager other than its author; it is good for that one only
+    #[command(
+        after_help = "Examples:\n  cutover emergency approve R-9\n  cutover emergency approve R-9 --deploy\n  cutover emergency approve R-9 --deploy --wave canary=web-1 --wave rest=rest"
+    )]
+    Approve(ApproveArgs),
+    /// List emergencies and their iterations, and which owe a post-implementation review
+    #[command(
+        after_help = "Examples:\n  cutover emergency status\n  cutover emergency status INC-2231 --json"
+    )]
+    Status(StatusArgs),
 }
 
 /// `cutover emergency open`.
@@ -53,12 +65,44 @@ pub struct OpenArgs {
     pub reason: String,
 }
 
+/// `cutover emergency iterate`.
+#[derive(Debug, Clone, Args)]
+pub struct IterateArgs {
+    /// The package that `cutover package build` made, with change-type = "emergency"
+    #[arg(value_name = "FILE.cutover")]
+    pub file: PathBuf,
+    /// The incident, or the beginning of the emergency's digest
+    #[arg(long, value_name = "INCIDENT")]
+    pub incident: String,
+    /// An environment that it is for; several times for several [default: all that the emergency is for]
+    #[arg(long = "environment", value_name = "ENVIRONMENT")]
+    pub environments: Vec<Name>,
+}
+
 /// `cutover emergency approve`.
 #[derive(Debug, Clone, Args)]
 pub struct ApproveArgs {
     /// The iteration's release: R-9, or the beginning of its statement's digest
     #[arg(value_name = "RELEASE")]
     pub release: String,
+    /// Give it its window as well, from now on: booked and released, as long as the policy's
+    /// `standing_window` for emergencies says
+    #[arg(long)]
+    pub deploy: bool,
+    /// With --deploy: a wave and its hosts, as --wave of `cutover book`
+    #[arg(long = "wave", value_name = "NAME=HOST,HOST…", requires = "deploy")]
+    pub waves: Vec<WaveSpec>,
+    /// With --deploy: how many hosts may be under way at once
+    #[arg(long, default_value_t = 1, value_name = "N", requires = "deploy", value_parser = clap::value_parser!(u32).range(1..))]
+    pub at_once: u32,
+}
+
+/// `cutover emergency status`.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// The incident, or the beginning of the emergency's digest [default: all]
+    #[arg(value_name = "INCIDENT")]
+    pub incident: Option<String>,
 }
 
 /// Carries the command out.
@@ -72,17 +116,46 @@ pub async fn run(context: &Context, command: &EmergencyCommand) -> Result<(), Fa
             let more = [("incident", args.incident.clone().into())];
             client.sign_and_append(context, &statement, &more).await?;
         }
+        EmergencyCommand::Iterate(args) => {
+            submit::run(context, &iteration(args, &synced.state)?).await?;
+        }
         EmergencyCommand::Approve(args) => {
             let statement = approved(args, &synced.state, now)?;
-            let name = names::number(names::release(&synced.state, &args.release)?);
+            let case = names::release(&synced.state, &args.release)?;
+            if args.deploy {
+                let windows = deploy::windows(args, &synced.state, case, now)?;
+                return deploy::approve(context, &mut client, &statement, case, &windows).await;
+            }
+            let name = names::number(case);
             client.sign_and_append(context, &statement, &[("release", name.into())]).await?;
         }
-        EmergencyCommand::Status => {
-            let rows = rows(&synced.state, now);
-            context.sink().result(&rows, |rows| text(rows))?;
+        EmergencyCommand::Status(args) => {
+            let only = args.incident.as_deref().map(|it| names::emergency(&synced.state, it));
+            let only = only.transpose()?.map(Verified::id);
+            let rows = status::rows(&synced.state, only, now);
+            context.sink().result(&rows, |rows| status::text(rows))?;
         }
     }
     Ok(())
+}
+
+/// What `cutover submit` is to do for an iteration.
+fn iteration(args: &IterateArgs, state: &State) -> Result<SubmitArgs, Failure> {
+    let opened = names::emergency(state, &args.incident)?;
+    let Emergency::Opened { environments: all, .. } = opened.says() else {
+        return Err(Failure::not_found(format!("an open emergency {}", args.incident)));
+    };
+    let environments = match args.environments.as_slice() {
+        [] => all.iter().cloned().collect(),
+        given => given.to_vec(),
+    };
+    Ok(SubmitArgs {
+        file: args.file.clone(),
+        environments,
+        supersedes: None,
+        emergency: Some(opened.id().to_string()),
+        standard: None,
+    })
 }
 
 fn opened(args: &OpenArgs, state: &State, now: Time) -> Result<Statement, Failure> {
@@ -115,92 +188,6 @@ fn approved(args: &ApproveArgs, state: &State, now: Time) -> Result<Statement, F
     Ok(Statement::new(now, Emergency::Approved(approval)))
 }
 
-/// One emergency in the list.
-#[derive(Serialize)]
-struct Row {
-    emergency: String,
-    incident: String,
-    application: Name,
-    environments: Vec<Name>,
-    open: bool,
-    until: Option<Time>,
-    reason: String,
-    iterations: Vec<IterationRow>,
-}
-
-#[derive(Serialize)]
-struct IterationRow {
-    release: String,
-    number: u32,
-    version: String,
-    approved: bool,
-    state: Lifecycle,
-}
-
-fn rows(state: &State, now: Time) -> Vec<Row> {
-    let mut emergencies: Vec<_> = state.emergencies().collect();
-    emergencies.sort_by_key(|it| it.index());
-    let rows = emergencies.into_iter().filter_map(|opened| {
-        let Emergency::Opened { incident, application, environments, reason, .. } = opened.says()
-        else {
-            return None;
-        };
-        let iterations = state.cases().filter_map(|case| {
-            let iteration = case.release.says().iteration.as_ref()?;
-            (iteration.grounds == opened.id()).then(|| IterationRow {
-                release: names::number(case),
-                number: iteration.number,
-                version: case.release.says().version.clone(),
-                approved: !case.approvals.is_empty(),
-                state: release_standing(state, case, now).word,
-            })
-        });
-        Some(Row {
-            emergency: opened.id().to_string(),
-            incident: incident.clone(),
-            application: application.clone(),
-            environments: environments.iter().cloned().collect(),
-            open: opened.header().covers(now),
-            until: opened.header().not_after,
-            reason: reason.clone(),
-            iterations: iterations.collect(),
-        })
-    });
-    rows.collect()
-}
-
-fn text(rows: &[Row]) -> String {
-    if rows.is_empty() {
-        return "No emergency was opened.".to_owned();
-    }
-    let mut table = table(["incident", "application", "environments", "open", "iterations", "why"]);
-    for row in rows {
-        let environments: Vec<_> = row.environments.iter().map(Name::as_str).collect();
-        let open = match row.until {
-            Some(until) if row.open => format!("until {until}"),
-            _ => "no longer".to_owned(),
-        };
-        let iterations: Vec<_> = row
-            .iterations
-            .iter()
-            .map(|it| {
-                let approved = if it.approved { "approved" } else { "not approved" };
-                let title = format!("{} (E{}) {}", it.release, it.number, it.version);
-                format!("{title}: {approved}, {}", it.state)
-            })
-            .collect();
-        table.add_row([
-            row.incident.clone(),
-            row.application.to_string(),
-            environments.join(" "),
-            open,
-            iterations.join("\n"),
-            row.reason.clone(),
-        ]);
-    }
-    table.to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::names::parse;
@@ -216,9 +203,12 @@ mod tests {
         let made = opened(&args, &scene.state, scene.now).unwrap();
         assert_eq!(made.header.not_after, Some(scene.now + minutes(240)));
         scene.add("max", &made);
-        assert!(text(&rows(&scene.state, scene.now)).contains("until 2026-03-02T14:00:00Z"));
+        assert!(
+            status::text(&status::rows(&scene.state, None, scene.now))
+                .contains("until 2026-03-02T14:00:00Z")
+        );
         scene.wait(minutes(240));
-        assert!(text(&rows(&scene.state, scene.now)).contains("no longer"));
+        assert!(status::text(&status::rows(&scene.state, None, scene.now)).contains("no longer"));
     }
 
     #[test]
@@ -237,10 +227,10 @@ mod tests {
         let expected = IterationApproval { grounds, release: second, number: 2 };
         assert_eq!(statement.says, Emergency::Approved(expected).into());
         assert_eq!(made("R-3").unwrap_err().code(), 2);
-        let told = text(&rows(&scene.state, scene.now));
+        let told = status::text(&status::rows(&scene.state, None, scene.now));
         assert!(told.contains("R-2 (E2) 1.0.2: not approved, submitted"), "{told}");
         scene.add("mia", &statement);
-        let told = text(&rows(&scene.state, scene.now));
+        let told = status::text(&status::rows(&scene.state, None, scene.now));
         assert!(told.contains("R-2 (E2) 1.0.2: approved"), "{told}");
         assert!(told.contains("R-1 (E1) 1.0.1: approved, superseded"), "{told}");
     }

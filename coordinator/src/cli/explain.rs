@@ -1,8 +1,10 @@
-//! `cutover explain`: why a release does not move, and who must act next.
+//! `cutover explain`: what happened to a release, why it does not move, and who must act next.
 //!
 //! The rules are asked as the hosts will ask them ([`Trial`]); where no window is booked yet, one is
 //! assumed, so that everything that is missing is told at once.
 
+mod history;
+mod next;
 mod who;
 
 use clap::Args;
@@ -19,6 +21,8 @@ use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::time::Time;
 use serde::Serialize;
 
+use self::history::{Happened, history};
+use self::next::{Next, next};
 use self::who::{Who, who_acts};
 use super::context::Context;
 use super::exceptions::{ExceptionReport, exceptions};
@@ -26,7 +30,9 @@ use super::exit::Failure;
 use super::names;
 use super::status::{BookingReport, HostReport};
 
-/// Tell every rule that refuses a release now, who must act next, and by when
+/// Tell what happened to a release, what happens next, who must act, and by when
+///
+/// First comes the next step with its command; then what happened; then every rule that refuses it now.
 #[derive(Debug, Clone, Args)]
 #[command(
     after_help = "Examples:\n  cutover explain R-7\n  cutover explain R-7 --environment production --host web-1\n  cutover explain R-7 --json"
@@ -61,6 +67,8 @@ struct Explained {
     version: String,
     state: Lifecycle,
     detail: String,
+    next: Option<Next>,
+    history: Vec<Happened>,
     environments: Vec<Here>,
 }
 
@@ -116,6 +124,8 @@ fn explain(
         version: release.version.clone(),
         state: standing.word,
         detail: standing.detail,
+        next: next(state, case, &environments, now),
+        history: history(state, case),
         environments,
     })
 }
@@ -235,9 +245,13 @@ fn without_hosts(
 impl Explained {
     fn text(&self) -> String {
         let Self { release, application, version, state, detail, .. } = self;
-        let mut lines = vec![format!("{release}  {application} {version}: {state}; {detail}")];
-        lines.extend(self.environments.iter().map(Here::text));
-        lines.join("\n\n")
+        let mut parts = vec![format!("{release}  {application} {version}: {state}; {detail}")];
+        parts.extend(self.next.as_ref().map(Next::text));
+        let happened = self.history.iter().map(Happened::text);
+        let happened = std::iter::once("what happened".to_owned()).chain(happened);
+        parts.push(happened.collect::<Vec<_>>().join("\n"));
+        parts.extend(self.environments.iter().map(Here::text));
+        parts.join("\n\n")
     }
 }
 
@@ -373,7 +387,7 @@ mod tests {
         let end = scene.now + minutes(60);
         let waiver = Statement::new(scene.now, waiver).until(end);
         let waiver = waiver.signed_by([&key("max"), &key("sergei")]);
-        scene.state.apply(scene.state.next_index(), &waiver.to_bytes()).unwrap();
+        scene.add_envelope(&waiver);
         let (refused, text) = not_voted(&scene);
         assert!(!refused, "{text}");
         let line = "EXCEPTION: it goes without votes, signed by max and sergei, until";

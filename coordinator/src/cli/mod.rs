@@ -25,6 +25,7 @@ pub mod host;
 pub mod key;
 pub mod log;
 pub mod man;
+pub mod metrics;
 pub mod names;
 pub mod output;
 pub mod package;
@@ -121,6 +122,7 @@ enum Command {
     Cosign(cosign::CosignArgs),
     Status(status::StatusArgs),
     Explain(explain::ExplainArgs),
+    Metrics(metrics::MetricsArgs),
     #[command(subcommand)]
     Log(log::LogCommand),
     Serve(serve::ServeArgs),
@@ -189,6 +191,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Cosign(args) => cosign::run(context, args).await,
         Command::Status(args) => status::run(context, args).await,
         Command::Explain(args) => explain::run(context, args).await,
+        Command::Metrics(args) => metrics::run(context, args).await,
         Command::Log(command) => log::run(context, command).await,
         Command::Serve(args) => serve::run(args),
         Command::Completions(args) => completions::run(context, args, Cli::command()),

@@ -50,7 +50,13 @@ pub async fn run(context: &Context, command: &WindowCommand) -> Result<(), Failu
     Ok(())
 }
 
-fn statement(case: &Case, booking: &BookingCase, head: &TreeHead, now: Time) -> Statement {
+/// The release of a booking by somebody who has verified the log up to `head`.
+pub(super) fn statement(
+    case: &Case,
+    booking: &BookingCase,
+    head: &TreeHead,
+    now: Time,
+) -> Statement {
     let release = WindowRelease {
         booking: booking.booking.id(),
         release: case.release.id(),

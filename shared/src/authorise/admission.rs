@@ -4,18 +4,19 @@
 //! the signer's clock, plus the same numbered rules that the host will run, as far as they can be answered
 //! when the statement is made. What is refused here never enters the log.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::closing;
 use super::rules::{self, Stage};
 use super::{HostFacts, Question};
 use crate::calendar::agenda;
-use crate::case::Case;
+use crate::case::{Case, Verified};
 use crate::digest::Digest;
 use crate::fold::{Examined, State};
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
-use crate::statement::{Booking, Phase, Says, WindowRelease};
+use crate::statement::{Booking, Emergency, Phase, Release, Says, WindowRelease};
 use crate::time::Time;
 
 /// How far a signer's clock may be off: statements are signed by people's machines, and some minutes of
@@ -49,6 +50,11 @@ pub fn admit(state: &State, index: u64, envelope: &[u8], now: Time) -> Result<Ex
             early_duties(state, &examined, &it.release, it.environments.iter())?;
         }
         Says::Vote(it) => early_duties(state, &examined, &it.release, it.environments.iter())?,
+        Says::Release(it) => by_others(&examined, &ground(state, it), "signed its ground")?,
+        Says::Emergency(Emergency::Approved(it)) => {
+            let author = state.case(&it.release).map(|case| case.release.owners());
+            by_others(&examined, &author.unwrap_or_default(), "submitted the iteration")?;
+        }
         Says::Booking(it) => booking(state, &examined, it, now)?,
         Says::WindowRelease(it) => window_release(state, &examined, it, now)?,
         Says::Closure(it) => closing::admit(state, it, now)?,
@@ -61,8 +67,7 @@ pub fn admit(state: &State, index: u64, envelope: &[u8], now: Time) -> Result<Ex
         Says::TrustPolicy(_)
         | Says::Host(_)
         | Says::Grant(_)
-        | Says::Release(_)
-        | Says::Emergency(_)
+        | Says::Emergency(Emergency::Opened { .. })
         | Says::Freeze(_)
         | Says::Standard(_)
         | Says::Override(_)
@@ -87,6 +92,25 @@ fn tried(state: &State, examined: &Examined, release: &Digest) -> State {
     let mut trial = state.trial(release);
     trial.insert(examined.clone());
     trial
+}
+
+/// Who signed what a release that is no normal one stands on.
+fn ground<'a>(state: &'a State, release: &Release) -> BTreeSet<&'a Name> {
+    let opened = release.iteration.as_ref().and_then(|it| state.emergency(&it.grounds));
+    let standard = release.standard.and_then(|it| state.standard(&it));
+    let opened = opened.map(Verified::owners).unwrap_or_default();
+    opened.into_iter().chain(standard.into_iter().flat_map(|it| it.approved.owners())).collect()
+}
+
+/// What hosts refuse later (rules 9 and 10) is said when it is signed.
+fn by_others(examined: &Examined, others: &BTreeSet<&Name>, did: &str) -> Result<(), Refusal> {
+    match examined.statement().owners().intersection(others).next() {
+        None => Ok(()),
+        Some(owner) => Err(Refusal::new(
+            Code::DutiesNotSeparate,
+            format!("{owner} {did} too: another owner signs one of the two"),
+        )),
+    }
 }
 
 fn early_duties<'a>(

@@ -240,6 +240,10 @@ pub struct Rule {
     /// The longest window that may be booked.
     #[serde(with = "span")]
     pub longest_window: Duration,
+    /// The window that an approved emergency iteration gets from its approval on, without anybody choosing
+    /// one; no longer than the longest (PROCESS 18). None: each is booked by hand.
+    #[serde(with = "span::optional", skip_serializing_if = "Option::is_none", default)]
+    pub standing_window: Option<Duration>,
     /// Who must be whom.
     pub duties: Duties,
     /// Distinct owners of witnesses that must have cleared a host, beside the coordinator.
@@ -367,6 +371,7 @@ impl Rule {
             delivery: false,
             after: Vec::new(),
             longest_window: Duration::from_hours(8),
+            standing_window: None,
             duties: Duties::Separate,
             witnesses: 0,
             freeze_override: None,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{KeyEntry, KeyStatus, MAX_KEYS, MAX_WITNESSES, PolicyDocument, Role};
 use crate::log::checkpoint;
+use crate::statement::ChangeType;
 
 impl PolicyDocument {
     /// What is wrong with the document as such: every fault, each naming its field.
@@ -117,6 +118,16 @@ impl PolicyDocument {
             }
             if rule.approval_lifetime.is_some_and(|it| it.is_zero()) {
                 faults.push(format!("rules[{number}].approval_lifetime: no vote would ever count"));
+            }
+            if let Some(standing) = rule.standing_window
+                && (rule.change != ChangeType::Emergency
+                    || standing.is_zero()
+                    || standing > rule.longest_window)
+            {
+                faults.push(format!(
+                    "rules[{number}].standing_window: is for emergency changes, and no longer than \
+                     longest_window"
+                ));
             }
             let waivable: BTreeSet<_> = rule.waivable.iter().map(|it| it.exception).collect();
             if waivable.len() < rule.waivable.len() {

@@ -64,7 +64,7 @@ fn booking(
     start: &str,
     length: Duration,
 ) -> Booking {
-    let mut trial = Scene { state: scene.state.clone(), now: scene.now };
+    let mut trial = scene.clone();
     let id = trial.book(release, "staging", &[hosts]);
     let (_, made) = trial.state.booking(&id).unwrap();
     let start = time(start);
@@ -210,7 +210,7 @@ fn an_emergency_waits_for_no_saturday() {
         let approval = cutover_shared::statement::IterationApproval { grounds, release, number: 1 };
         Says::Emergency(cutover_shared::statement::Emergency::Approved(approval))
     });
-    let mut trial = Scene { state: scene.state.clone(), now: scene.now };
+    let mut trial = scene.clone();
     let id = trial.book(release, "production", &[&["web-1"]]);
     let made = trial.state.booking(&id).unwrap().1.booking.says().clone();
     admitted(&scene, made.clone()).unwrap();

@@ -120,6 +120,15 @@ fn consulting_policy() -> PolicyDocument {
     policy
 }
 
+/// With a window for iterations, which came later than the rest.
+fn standing_policy() -> PolicyDocument {
+    let rule = Rule {
+        standing_window: Some(Duration::from_mins(30)),
+        ..Rule::lax(name("production"), ChangeType::Emergency)
+    };
+    PolicyDocument { rules: vec![rule], ..policy() }
+}
+
 fn hosts() -> Vec<Says> {
     let enrolment = Enrolment {
         host: name("web-1"),
@@ -474,6 +483,7 @@ fn payloads_of_every_predicate() {
     let policies = [Says::from(policy()), Says::from(full_policy())].into_iter();
     let all = policies.chain(hosts()).chain(decisions()).chain(orders()).chain(exceptions());
     let all = all.chain(process()).chain([Says::from(consulting_policy())]);
+    let all = all.chain([standing_policy().into()]);
     let speaker = SecretKey::from_seed([9; 32]);
     let mut seen = BTreeSet::new();
     let lines: Vec<_> = all

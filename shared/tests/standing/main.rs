@@ -1,5 +1,6 @@
 //! The state words of a release, from submission to its ends, over signed statements.
 
+mod figures;
 #[cfg(test)]
 mod scene;
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cutover_shared::digest::Digest;
+use cutover_shared::dsse::Envelope;
 use cutover_shared::fold::State;
 use cutover_shared::key::SecretKey;
 use cutover_shared::log::TreeHead;
@@ -64,9 +65,12 @@ pub(crate) fn time(text: &str) -> Time {
 }
 
 /// The agency.
+#[derive(Clone)]
 pub(crate) struct Scene {
     /// Its log, folded.
     pub(crate) state: State,
+    /// Its log.
+    pub(crate) log: Vec<Vec<u8>>,
     /// Its clock, which stands still unless a test moves it.
     pub(crate) now: Time,
 }
@@ -113,7 +117,8 @@ fn policy() -> PolicyDocument {
 impl Scene {
     /// With the policy, two staging hosts and three production hosts.
     pub(crate) fn new() -> Self {
-        let mut scene = Self { state: State::empty(), now: time("2026-03-02T10:00:00Z") };
+        let mut scene =
+            Self { state: State::empty(), log: Vec::new(), now: time("2026-03-02T10:00:00Z") };
         scene.say("ruth", policy());
         for host in ["stage-1", "stage-2"] {
             scene.enrol(host, "staging");
@@ -130,8 +135,18 @@ impl Scene {
         owner: &str,
         statement: &Statement,
     ) -> Result<Digest, Refusal> {
-        let envelope = statement.signed_by([&key(owner)]);
-        self.state.apply(self.state.next_index(), &envelope.to_bytes())
+        let envelope = statement.signed_by([&key(owner)]).to_bytes();
+        let id = self.state.apply(self.state.next_index(), &envelope)?;
+        self.log.push(envelope);
+        Ok(id)
+    }
+
+    /// Adds what several have signed, and is good.
+    pub(crate) fn add_envelope(&mut self, envelope: &Envelope) -> Digest {
+        let envelope = envelope.to_bytes();
+        let id = self.state.apply(self.state.next_index(), &envelope).unwrap();
+        self.log.push(envelope);
+        id
     }
 
     /// Adds a statement that is good.
@@ -298,8 +313,21 @@ impl Scene {
         self.say("max", WindowRelease { booking, release, package, checkpoint })
     }
 
-    /// A host reports of a booking, or of an ordered return.
+    /// A host reports of a booking, or of an ordered return, that it began and ended now.
     pub(crate) fn report(&mut self, host: &str, order: Digest, event: Event) -> Digest {
+        self.took(host, order, event, Duration::ZERO)
+    }
+
+    /// A host begins now, and reports when it has ended.
+    pub(crate) fn took(
+        &mut self,
+        host: &str,
+        order: Digest,
+        event: Event,
+        length: Duration,
+    ) -> Digest {
+        let started = self.now;
+        self.wait(length);
         let host_key = key(host).public().id();
         let installed = self.state.host(&host_key).unwrap().installed.get(&name(SHOP)).cloned();
         let before = installed.as_ref().and_then(|it| it.package);
@@ -324,7 +352,7 @@ impl Scene {
             package,
             running: if event == Event::Committed { Some(package) } else { back },
             event,
-            started: self.now,
+            started,
             ended: self.now,
             readings: Vec::new(),
             clearances: Vec::new(),

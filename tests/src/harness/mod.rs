@@ -24,6 +24,7 @@ use anyhow::{Context as _, bail};
 use cutover_shared::case::{Reported, Verified};
 use cutover_shared::digest::Digest;
 use cutover_shared::fold::State;
+use cutover_shared::log::TreeHead;
 use cutover_shared::statement::{Event, Reading, Says};
 use serde_json::Value;
 
@@ -128,6 +129,24 @@ impl Stage {
         Ok(())
     }
 
+    /// Puts a coordinator that somebody else owns in the place of the one that runs: it admits anything, and
+    /// offers these orders to these hosts, each a host's name and a `booking` statement.
+    pub async fn cheat(&mut self, offers: &[(&str, &str)]) -> anyhow::Result<()> {
+        let mut command = Command::new(self.desk.binaries.join("cutover-cheat"));
+        command.args(["--config", &path(&self.configuration())]);
+        for (host, order) in offers {
+            let name = host.parse()?;
+            let key = self
+                .until("the host's key", |state| {
+                    state.host_named(&name).map(|it| it.enrolment.says().host_key.id())
+                })
+                .await?;
+            command.arg("--offer").arg(format!("{key}={order}"));
+        }
+        self.take_coordinator()?.terminate()?;
+        self.start_as_coordinator(command).await
+    }
+
     /// Takes the coordinator's process, to end it as a test likes.
     pub fn take_coordinator(&mut self) -> anyhow::Result<Process> {
         self.watch = None;
@@ -159,6 +178,11 @@ impl Stage {
             Ok(result) => result,
             Err(_) => bail!("in {} s not seen: {what}\n{}", PATIENCE.as_secs(), self.logs()),
         }
+    }
+
+    /// The log as it is now: what who signs a window's release names.
+    pub async fn head(&mut self) -> anyhow::Result<TreeHead> {
+        self.watch.as_mut().context("the coordinator runs")?.head().await
     }
 
     /// The ends of every log, for a failure's report.

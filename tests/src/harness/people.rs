@@ -149,6 +149,33 @@ impl Desk {
         self.run("root", &["policy", "sign", &toml, "--key", &key, "--output", &output])?;
         Ok(())
     }
+
+    /// Puts the next version of the policy in force: `amend` changes its text, the root signs and installs
+    /// it.
+    pub fn amend_policy(&self, amend: impl FnOnce(&str) -> String) -> anyhow::Result<()> {
+        let toml = self.directory.join("policy.toml");
+        let text = std::fs::read_to_string(&toml)?;
+        let version = text.lines().find_map(|line| line.strip_prefix("version = "));
+        let version: u64 = version.context("the policy has a version")?.parse()?;
+        let amended = amend(&text);
+        if amended == text {
+            bail!("the amendment of the policy changes nothing");
+        }
+        let next = version + 1;
+        let amended =
+            amended.replacen(&format!("version = {version}"), &format!("version = {next}"), 1);
+        std::fs::write(&toml, amended)?;
+        let output = path(&self.directory.join(format!("policy-{next}.json")));
+        self.run("root", &["policy", "sign", &path(&toml), "--output", &output])?;
+        self.run("root", &["policy", "install", &output])?;
+        Ok(())
+    }
+
+    /// Adds lines to the policy's rule for a kind of change in an environment.
+    pub fn amend_rule(&self, environment: &str, change: &str, lines: &str) -> anyhow::Result<()> {
+        let head = format!("environment = \"{environment}\"\nchange = \"{change}\"\n");
+        self.amend_policy(|text| text.replacen(&head, &format!("{head}{lines}\n"), 1))
+    }
 }
 
 /// The public half beside a secret key's file.

@@ -18,6 +18,8 @@ pub struct Made<'a> {
     pub ballast: usize,
     /// More lines at the end of the manifest.
     pub manifest: &'a str,
+    /// What else the manifest says than others do: parts of its text, and what stands in their place.
+    pub instead: &'a [(&'a str, &'a str)],
     /// Files under `hooks/`: name and text.
     pub hooks: &'a [(&'a str, &'a str)],
 }
@@ -52,7 +54,11 @@ fn write(desk: &Desk, directory: &Path, version: &str, made: &Made<'_>) -> anyho
         }
     }
     let change = made.change.unwrap_or("normal");
-    let manifest = MANIFEST.replace("@VERSION@", version).replace("@CHANGE@", change);
+    let mut manifest = MANIFEST.replace("@VERSION@", version).replace("@CHANGE@", change);
+    for (part, other) in made.instead {
+        anyhow::ensure!(manifest.contains(part), "{part:?} is not in the manifest");
+        manifest = manifest.replace(part, other);
+    }
     std::fs::write(directory.join("release.toml"), format!("{manifest}\n{}\n", made.manifest))?;
     std::fs::write(directory.join("NOTES.md"), NOTES)?;
     std::fs::write(directory.join("INSTRUCTIONS.md"), INSTRUCTIONS)?;

@@ -6,6 +6,7 @@ use cutover_coordinator::cli::client::{Client, Follow};
 use cutover_coordinator::cli::context::Context;
 use cutover_coordinator::cli::settings::GlobalArgs;
 use cutover_shared::fold::State;
+use cutover_shared::log::TreeHead;
 use cutover_shared::statement::{Says, Statement};
 
 use super::people::{Desk, path};
@@ -54,6 +55,11 @@ impl Watch {
                 self.follow = self.client.follow().await.map_err(failure)?;
             }
         }
+    }
+
+    /// Size and root of the log.
+    pub async fn head(&mut self) -> anyhow::Result<TreeHead> {
+        Ok(self.client.sync().await.map_err(failure)?.head.clone())
     }
 
     /// The statement at a place in the log.

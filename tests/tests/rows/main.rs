@@ -1,8 +1,14 @@
 //! The rows of the process, each at the command line against a running coordinator: a test's name begins
 //! with the number of the row that it is about.
 
+mod exceptions;
 mod row_01_drift;
 mod row_03_package;
+mod row_08_suggest;
+mod row_14_staging;
+mod row_16_timely;
+mod row_18_emergency;
+mod row_20_explain;
 
 use cutover_tests::build::binaries;
 use cutover_tests::harness::Stage;

@@ -11,7 +11,7 @@ use cutover_shared::refusal::Code;
 use serde::Serialize;
 
 /// Who must act.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Who {
     /// In one of these roles; empty when it passes by itself, or is the host's matter.
     roles: Vec<Role>,

@@ -21,6 +21,7 @@ pub(super) fn text(policy: &PolicyDocument) -> String {
         "delivery",
         "after",
         "longest",
+        "standing",
         "duties",
         "consults",
         "approvals last",
@@ -91,7 +92,7 @@ fn key_row(entry: &KeyEntry) -> [String; 6] {
     ]
 }
 
-fn rule_row(rule: &Rule) -> [String; 14] {
+fn rule_row(rule: &Rule) -> [String; 15] {
     let after =
         rule.after.iter().map(|proof| format!("{} on {} hosts", proof.environment, proof.hosts));
     let waivable = rule.waivable.iter().map(|it| format!("{} by {}", it.exception, pair(it.by)));
@@ -104,6 +105,7 @@ fn rule_row(rule: &Rule) -> [String; 14] {
         if rule.delivery { "needed" } else { "" }.to_owned(),
         after.collect::<Vec<_>>().join(", "),
         span::format(rule.longest_window),
+        rule.standing_window.map(span::format).unwrap_or_default(),
         word(&rule.duties),
         rule.consults.iter().map(Name::as_str).collect::<Vec<_>>().join(", "),
         rule.approval_lifetime.map(span::format).unwrap_or_default(),

@@ -117,7 +117,7 @@ impl<'a> Trial<'a> {
     }
 
     /// What the rule of that number refuses for such a host.
-    pub(super) fn refuses(&self, number: u16, now: Time) -> Option<Refusal> {
+    pub fn refuses(&self, number: u16, now: Time) -> Option<Refusal> {
         let nobody = self.nobody();
         let question = self.question(&nobody, now);
         let rule = rules::FORWARD.iter().find(|rule| rule.number == number)?;

@@ -3,13 +3,11 @@
 
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::Context as _;
 use cutover_shared::digest::Digest;
 use cutover_shared::statement::{Judgement, Vote};
 use cutover_tests::harness::host::Host;
-use cutover_tests::harness::people::path;
 use cutover_tests::harness::release::{self, Made};
 use cutover_tests::harness::watch::append_unasked;
 use cutover_tests::harness::{Booked, Stage, status};
@@ -54,7 +52,7 @@ pub(crate) async fn attack(
     ];
     let offers: Vec<_> =
         attacks.iter().map(|(_, host, order, _)| (*host, (*order).as_str())).collect();
-    cheat(stage, &offers).await?;
+    stage.cheat(&offers).await?;
     stage.hosts.get("prd-1").context("the canary")?.uninhibit()?;
     for (what, host, order, code) in attacks {
         let observed = stage.refusal(host, order, code).await?;
@@ -74,7 +72,7 @@ pub(crate) async fn attack(
         conditions: Vec::new(),
     };
     append_unasked(&stage.desk, "alice", vote.into()).await?;
-    cheat(stage, &[("prd-1", &now.booking)]).await?;
+    stage.cheat(&[("prd-1", &now.booking)]).await?;
     let observed = stage.refusal("prd-1", &now.booking, "duties-not-separate").await?;
     table.row("a vote by the submitter, on the host", "duties-not-separate", observed);
     let pages: Vec<_> = ["prd-1", "prd-2", "prd-3"]
@@ -89,23 +87,6 @@ fn window(stage: &Stage, release: &str, when: &[&str]) -> anyhow::Result<Booked>
     let booked = stage.book(release, "production", &[when, &WAVES[..]].concat())?;
     stage.desk.run("max", &["window", "release", &booked.booking])?;
     Ok(booked)
-}
-
-/// Puts the cheating coordinator in the place of the one that runs.
-async fn cheat(stage: &mut Stage, offers: &[(&str, &str)]) -> anyhow::Result<()> {
-    let mut command = Command::new(stage.desk.binaries.join("cutover-cheat"));
-    command.args(["--config", &path(&stage.configuration())]);
-    for (host, order) in offers {
-        let name = host.parse()?;
-        let key = stage
-            .until("the host's key", |state| {
-                state.host_named(&name).map(|it| it.enrolment.says().host_key.id())
-            })
-            .await?;
-        command.arg("--offer").arg(format!("{key}={order}"));
-    }
-    stage.take_coordinator()?.terminate()?;
-    stage.start_as_coordinator(command).await
 }
 
 /// A byte of a stored pack is flipped after everybody has approved it.
