@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use crate::clock::{self, Clock};
 use crate::config::Settings;
 use crate::event::Event;
+use crate::fault::{self, Side};
 use crate::fetch::{Desk, Fetcher, Wanted};
 use crate::ledger::Ledger;
 use crate::link::Link;
@@ -188,8 +189,9 @@ impl Applier {
     }
 
     fn look(&mut self) {
-        let looked = inbox::look(&self.settings);
-        self.tell(looked);
+        for input in inbox::look(&self.settings) {
+            self.tell(input);
+        }
     }
 
     /// Tells the core, and carries out what it wants done.
@@ -208,6 +210,11 @@ impl Applier {
 
     fn carry_out(&mut self, output: Output) {
         match output {
+            Output::Say(frame @ FromApplier::WantClearance { .. }) => {
+                fault::point(Side::Before, "request clearance");
+                self.say(frame);
+                fault::point(Side::After, "request clearance");
+            }
             Output::Say(frame) => self.say(frame),
             Output::Work { application, effect, work } => self.work(application, effect, work),
             Output::Abort { application, effect, of } => self.abort(application, effect, of),
@@ -234,6 +241,7 @@ impl Applier {
                 }
             }
             Output::Sweep { application, number, slot } => self.sweep(application, number, slot),
+            Output::Reply { number, answer } => inbox::answer(&self.settings, &number, &answer),
             Output::Status(status) => {
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&status)]);
             }
@@ -260,7 +268,10 @@ impl Applier {
                 let application = application.clone();
                 let _ = told.try_send(Event::Told(Input::Progress { application, done, all }));
             };
+            let effect_name = work.name();
+            fault::point(Side::Before, effect_name);
             let answer = site.carry_out(work, wanted, progress).await;
+            fault::point(Side::After, effect_name);
             let answered = Input::Answered { application, effect, answer };
             let _ = told.send(Event::Told(answered)).await;
         });
@@ -272,10 +283,12 @@ impl Applier {
         let worker = self.workers.remove(&(application.clone(), of));
         let (told, name) = (self.events.clone(), application.clone());
         let aborter = tokio::spawn(async move {
+            fault::point(Side::Before, "abort");
             if let Some(worker) = worker {
                 worker.abort();
                 let _ = worker.await;
             }
+            fault::point(Side::After, "abort");
             let answered = Input::Answered { application, effect, answer: Answer::Done };
             let _ = told.send(Event::Told(answered)).await;
         });
@@ -334,7 +347,10 @@ impl Nonces for Random {
 
 impl cutover_applier_core::Ledger for Ledger {
     fn save(&mut self, body: &[u8]) -> Result<(), String> {
-        Ledger::save(self, body).map_err(|error| chain(&error))
+        fault::point(Side::Before, "persist");
+        let saved = Ledger::save(self, body).map_err(|error| chain(&error));
+        fault::point(Side::After, "persist");
+        saved
     }
 }
 

@@ -3,6 +3,7 @@
 //! The one place of the applier with `unsafe`: what a child does between `fork` and `exec`, and waiting
 //! for a pidfd.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -11,7 +12,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -64,6 +65,7 @@ pub(crate) fn prepare(command: &mut Command, account: &Account) {
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     state: u8,
+    parent: i32,
     session: i32,
     threads: u64,
     started_ticks: u64,
@@ -77,10 +79,11 @@ fn seen(pid: i32) -> Option<Seen> {
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
     let state = *fields.next()?.as_bytes().first()?;
-    let session = fields.nth(2)?.parse().ok()?;
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
     let threads = fields.nth(13)?.parse().ok()?;
     let started_ticks = fields.nth(1)?.parse().ok()?;
-    Some(Seen { state, session, threads, started_ticks })
+    Some(Seen { state, parent, session, threads, started_ticks })
 }
 
 impl Seen {
@@ -99,6 +102,75 @@ fn open(pid: Pid) -> io::Result<Option<OwnedFd>> {
         Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Ends everything that descends from this process; done when nothing of it runs. Orphans count where this
+/// process is a subreaper, whatever session they have made for themselves. Takes the status of all of them.
+pub(crate) fn end_descendants() -> io::Result<()> {
+    let began = Instant::now();
+    loop {
+        let living = descendants(rustix::process::getpid())?;
+        for (_, process) in &living {
+            match rustix::process::pidfd_send_signal(process, Signal::KILL) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if let Some((_, process)) = living.first() {
+            // Then its parent, if that was killed as well, has left the rest to us.
+            wait_for(process.as_fd(), AFTER_KILL.saturating_sub(began.elapsed()))?;
+        }
+        let has_children = reap_all()?;
+        if living.is_empty() && !has_children {
+            return Ok(());
+        }
+        if began.elapsed() >= AFTER_KILL {
+            let left: Vec<_> = living.iter().map(|(pid, _)| pid.to_string()).collect();
+            let text = format!("{} survive SIGKILL", left.join(", "));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
+    }
+}
+
+/// Takes the status of every child that has ended; whether there are others.
+fn reap_all() -> io::Result<bool> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    loop {
+        match rustix::process::waitid(WaitId::All, options) {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(true),
+            Err(rustix::io::Errno::CHILD) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The processes that descend from `ancestor` and run.
+fn descendants(ancestor: Pid) -> io::Result<Vec<(Pid, OwnedFd)>> {
+    let mut children: BTreeMap<i32, Vec<(i32, Seen)>> = BTreeMap::new();
+    for entry in std::fs::read_dir(Path::new("/proc"))? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+        if let Some(it) = seen(pid) {
+            children.entry(it.parent).or_default().push((pid, it));
+        }
+    }
+    let mut found = Vec::new();
+    let mut parents = vec![ancestor.as_raw_pid()];
+    while let Some(parent) = parents.pop() {
+        for (number, before) in children.remove(&parent).unwrap_or_default() {
+            parents.push(number);
+            let Some(pid) = Pid::from_raw(number).filter(|_| before.lives()) else { continue };
+            // What was opened is what was seen if it still began at the same tick.
+            let same = |it: Seen| it.started_ticks == before.started_ticks && it.lives();
+            if let Some(process) = open(pid)?
+                && seen(number).is_some_and(same)
+            {
+                found.push((pid, process));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// A session that a child of ours leads or led.
@@ -230,24 +302,25 @@ impl Session {
 
     /// Takes the leader's status, if it is a child of ours that has ended, so that it does not stay
     /// behind as a zombie.
-    pub(crate) fn reap(&self) -> Option<Ended> {
+    pub(crate) fn reap(&self) {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        // No child of ours (an applier before us started it): its new parent takes it.
-        let status = rustix::process::waitid(WaitId::Pid(self.leader), options).ok()??;
-        Some(Ended::of(&status))
+        // It fails for what is no child of ours (an applier before us started it): its new parent takes it.
+        let _ = rustix::process::waitid(WaitId::Pid(self.leader), options);
     }
 }
 
 /// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Ended {
     Status(i32),
     Signal(i32),
 }
 
 impl Ended {
-    fn of(status: &WaitIdStatus) -> Self {
-        match (status.exit_status(), status.terminating_signal()) {
+    /// As the standard library tells it.
+    pub(crate) fn of(status: std::process::ExitStatus) -> Self {
+        use std::os::unix::process::ExitStatusExt as _;
+        match (status.code(), status.signal()) {
             (Some(code), _) => Self::Status(code),
             (None, Some(signal)) => Self::Signal(signal),
             (None, None) => Self::Status(-1),
@@ -262,6 +335,18 @@ impl std::fmt::Display for Ended {
             Self::Signal(signal) => write!(f, "signal {signal}"),
         }
     }
+}
+
+/// Waits for a child that is about to end by itself, and after `patience` kills it.
+pub(crate) fn end_child(child: &mut Child, patience: Duration) -> io::Result<()> {
+    let number = i32::try_from(child.id()).map_err(io::Error::other)?;
+    // It was not waited for yet, so its number is its own.
+    if let Some(process) = Pid::from_raw(number).map(open).transpose()?.flatten()
+        && !wait_for(process.as_fd(), patience)?
+    {
+        child.kill()?;
+    }
+    child.wait().map(drop)
 }
 
 /// Waits until the process has ended or `limit` has passed; whether it has ended.
@@ -284,16 +369,6 @@ impl Drop for Whole {
         if let Err(error) = self.0.end(Duration::ZERO) {
             tracing::error!(%error, session = %self.0.leader, "a child could not be ended");
         }
-    }
-}
-
-impl Whole {
-    /// Waits until the leader has ended; how it ended.
-    pub(crate) async fn leader_ended(&self) -> io::Result<Ended> {
-        self.0.leader_end().await?;
-        self.0
-            .reap()
-            .ok_or_else(|| io::Error::other("the status of a child was taken by somebody else"))
     }
 }
 

@@ -1,7 +1,10 @@
 //! The `cutover-applier` program: the service, and what an operator says to it at the host.
 
+mod inspect;
+mod operate;
+mod verify;
+
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -9,7 +12,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
-use cutover_applier_core::{Saved, SavedApplication, SavedTrust, read_join};
+use cutover_applier_core::{OperatorAct, Saved, read_join};
 use cutover_shared::key::SecretKey;
 use cutover_shared::name::Name;
 use tokio::sync::mpsc;
@@ -24,7 +27,7 @@ use crate::ledger::{Ledger, Origin};
 use crate::process::Account;
 use crate::slot::{Owner, Slots};
 use crate::work::Site;
-use crate::{inhibit, link};
+use crate::{inhibit, link, supervise};
 
 /// Events that may wait for the loop; senders wait when it is full.
 const WAITING_EVENTS: usize = 256;
@@ -39,7 +42,8 @@ const WAITING_WISHES: usize = 64;
 #[command(
     name = "cutover-applier",
     version,
-    after_help = "Examples:\n  cutover-applier join 'cutover-join:…'\n  cutover-applier inspect --json\n\n\
+    after_help = "Examples:\n  cutover-applier join 'cutover-join:…'\n  cutover-applier inspect --json\n  \
+                  cutover-applier verify\n  cutover-applier return web --reason 'out of disk, mended'\n\n\
                   Exit status: 0 done, 1 failed, 2 usage."
 )]
 struct Arguments {
@@ -63,13 +67,60 @@ enum Command {
         /// The join string; `-` reads it from standard input.
         join: String,
     },
-    /// Show what the ledger holds. The service need not run.
+    /// Show what the ledger holds. Changes nothing; the service need not run.
     #[command(after_help = "Example:\n  cutover-applier inspect")]
     Inspect {
         /// As one JSON object.
         #[arg(long)]
         json: bool,
     },
+    /// Compare the releases on this host with what was approved: every byte, mode and owner. Changes nothing.
+    ///
+    /// Looks at the committed release of each application, at the earlier ones that are kept to go back to,
+    /// and at the link `current`. Exit status 1 when something differs. The service need not run.
+    #[command(
+        after_help = "Examples:\n  cutover-applier verify\n  cutover-applier verify web --json"
+    )]
+    Verify {
+        /// The application; all of them where none is named.
+        application: Option<Name>,
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Send an application back to its last committed release. Needs no network and no coordinator.
+    ///
+    /// What is on its way forward turns back. What is stuck goes the whole way back again. Where nothing is
+    /// under way, the link and the running application are put right. To an earlier release than the last
+    /// committed one goes only a `cutover rollback`. It is logged, and the reason is in the outcome.
+    #[command(
+        after_help = "Examples:\n  cutover-applier return web --reason 'the disk was full; it is not any more'\n  \
+                            cutover-applier return web --skip-undo --reason 'schema restored by hand, INC-7'"
+    )]
+    Return {
+        #[command(flatten)]
+        ask: operate::Arguments,
+        /// Do not run the undo of hooks: it was done by hand.
+        #[arg(long)]
+        skip_undo: bool,
+        /// Also leave a release that was approved as irreversible: its data was restored by other means.
+        #[arg(long)]
+        even_irreversible: bool,
+    },
+    /// Commit a release that is stuck half-way and was put right by hand.
+    ///
+    /// Only for an application that is stuck after it was switched to the release. The outcome says that it
+    /// was by an operator's word.
+    #[command(
+        after_help = "Example:\n  cutover-applier keep web --reason 'migration finished by hand, INC-7'"
+    )]
+    Keep {
+        #[command(flatten)]
+        ask: operate::Arguments,
+    },
+    /// The supervisor of a hook. Only the service runs it.
+    #[command(hide = true)]
+    Supervise,
     /// About the host's clock.
     Clock {
         #[command(subcommand)]
@@ -86,6 +137,9 @@ enum ClockCommand {
 /// Runs the program.
 pub fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    if let Command::Supervise = arguments.command {
+        return supervise::main();
+    }
     let settings = config::read(&arguments.config)?;
     match arguments.command {
         Command::Run => {
@@ -97,8 +151,14 @@ pub fn main() -> anyhow::Result<()> {
                 .context("start the runtime")?;
             runtime.block_on(run(settings))
         }
+        Command::Supervise => supervise::main(),
         Command::Join { join } => join_command(&settings, &join),
-        Command::Inspect { json } => inspect(&settings, json),
+        Command::Inspect { json } => inspect::run(&settings, json),
+        Command::Verify { application, json } => verify::run(&settings, application, json),
+        Command::Return { ask, skip_undo, even_irreversible } => {
+            operate::run(&settings, &ask, OperatorAct::Return { skip_undo, even_irreversible })
+        }
+        Command::Keep { ask } => operate::run(&settings, &ask, OperatorAct::Keep),
         Command::Clock { command: ClockCommand::Accept } => {
             put(&settings, CLOCK_FILE, "accept\n")?;
             tell("the newest accepted time will be forgotten when the service looks")
@@ -122,6 +182,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let clock = Clock::start();
     private_directory(&settings.state_directory)?;
     private_directory(&inbox::inbox(&settings))?;
+    inbox::forget_answers(&settings);
     let (mut ledger, body) = Ledger::open(&settings.state_directory.join("ledger"))?;
     if ledger.origin() == Origin::New {
         let key = settings.state_directory.join(HOST_KEY);
@@ -148,6 +209,9 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
         None => Saved::default(),
     };
     let sites = sites(&settings, clock)?;
+    for site in sites.values() {
+        site.end_orphans().await;
+    }
     let listener = link::listen(&settings.socket)?;
     let (events, event_input) = mpsc::channel(WAITING_EVENTS);
     let (wanted, wanted_input) = mpsc::channel(WAITING_WISHES);
@@ -206,7 +270,6 @@ fn sites(settings: &Settings, clock: Clock) -> anyhow::Result<BTreeMap<Name, Sit
             guard: Arc::default(),
             manifests: Arc::default(),
         };
-        site.end_orphans();
         sites.insert(name.clone(), site);
     }
     Ok(sites)
@@ -283,70 +346,6 @@ fn join_command(settings: &Settings, join: &str) -> anyhow::Result<()> {
          The host enrols itself as soon as both halves of the agent run.",
         settings.host, settings.environment, join.coordinator, join.policy_id
     ))
-}
-
-fn inspect(settings: &Settings, json: bool) -> anyhow::Result<()> {
-    let path = settings.state_directory.join("ledger");
-    let (_, body) = Ledger::open(&path)?;
-    let Some(body) = body else {
-        bail!("{} is not there: the service has not run on this host yet", path.display());
-    };
-    let saved = Saved::decode(&body).context("read the ledger's body")?;
-    if json {
-        return tell(&serde_json::to_string_pretty(&shown(settings, &saved))?);
-    }
-    let mut text = format!("host {} in {}\n", settings.host, settings.environment);
-    let enrolled = saved.enrolment.as_ref().map(|it| it.logged);
-    text.push_str(match (saved.join.is_some(), enrolled) {
-        (false, _) => "not joined: run `cutover-applier join`\n",
-        (true, Some(true)) => "enrolled\n",
-        (true, _) => "joined, enrolment not yet in the log\n",
-    });
-    if let Some(trust) = saved.trust.as_ref().and_then(SavedTrust::trust) {
-        let _ = writeln!(
-            text,
-            "policy version {} ({}), log of {} entries seen",
-            trust.policy.document().version,
-            trust.policy.id().short(),
-            trust.head.size
-        );
-    }
-    let _ = writeln!(text, "{} outcomes wait to be logged", saved.reports.len());
-    for (name, application) in &saved.applications {
-        text.push_str(&line(name, application));
-    }
-    tell(text.trim_end())
-}
-
-fn line(name: &Name, application: &SavedApplication) -> String {
-    let record = &application.record;
-    let running = record.committed.map_or("absent".to_owned(), |slot| slot.package.short());
-    let state = record.state.phase();
-    format!("{name}: {state}, generation {}, runs {running}\n", record.generation)
-}
-
-fn shown(settings: &Settings, saved: &Saved) -> serde_json::Value {
-    let trust = saved.trust.as_ref().and_then(SavedTrust::trust);
-    let application = |(name, it): (&Name, &SavedApplication)| {
-        let value = serde_json::json!({
-            "state": it.record.state.phase().to_string(),
-            "generation": it.record.generation,
-            "running": it.record.committed.map(|slot| slot.package),
-            "earlier": it.history.iter().map(|slot| slot.package).collect::<Vec<_>>(),
-        });
-        (name.to_string(), value)
-    };
-    serde_json::json!({
-        "host": settings.host,
-        "environment": settings.environment,
-        "joined": saved.join.is_some(),
-        "enrolled": saved.enrolment.as_ref().is_some_and(|it| it.logged),
-        "policy": trust.as_ref().map(|it| it.policy.id()),
-        "policy_version": trust.as_ref().map(|it| it.policy.document().version),
-        "log_size": trust.as_ref().map(|it| it.head.size),
-        "waiting_outcomes": saved.reports.len(),
-        "applications": saved.applications.iter().map(application).collect::<serde_json::Map<_, _>>(),
-    })
 }
 
 fn tell(text: &str) -> anyhow::Result<()> {

@@ -1,20 +1,27 @@
-//! Runs a hook of a release: as the configured user, in a session of its own, for a limited time. When
-//! it has ended, or is no longer waited for, nothing of it is left running.
+//! Runs a hook of a release: as the configured user, for a limited time. When it has ended, or is no longer
+//! waited for, nothing of it is left running, whatever it has forked and wherever that went.
+//!
+//! Two ways lead there: a transient unit of systemd ([`Runner::Unit`]), whose control group is ended whole,
+//! and where there is no systemd a supervisor ([`Runner::Supervised`]), which adopts every orphan of the
+//! hook.
+
+mod kept;
+mod supervised;
+mod transient;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
-use crate::child::{self, Ended, Session, Whole};
+use crate::child::Ended;
 use crate::process::Account;
+use kept::Kept;
 
-/// Bytes that are kept of a hook's output: the end, where errors are.
-pub const TAIL: usize = 16 * 1024;
+pub use kept::{HEAD, TAIL, excerpt};
+pub use transient::{end_orphans, name as unit_name};
 
 /// How long after a hook has ended its output is still read, should something else hold it open.
 const DRAIN: Duration = Duration::from_millis(500);
@@ -32,13 +39,46 @@ pub struct HookRun {
     pub account: Account,
     /// How long it may take.
     pub timeout: Duration,
+    /// Who runs it.
+    pub runner: Runner,
+}
+
+/// Who runs a hook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Runner {
+    /// systemd, in a transient unit with this name.
+    Unit(String),
+    /// A supervisor of our own.
+    Supervised(Supervisor),
+}
+
+/// The program that is the supervisor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Supervisor {
+    /// Its path.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Its environment.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Supervisor {
+    /// This very program, also when its file was replaced meanwhile.
+    pub fn ourselves() -> Self {
+        Self {
+            program: PathBuf::from("/proc/self/exe"),
+            arguments: vec!["supervise".to_owned()],
+            environment: BTreeMap::new(),
+        }
+    }
 }
 
 /// What a hook that succeeded said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// The end of its output, both streams in order.
-    pub tail: String,
+    /// Beginning and end of its output, both streams in order.
+    pub text: String,
 }
 
 /// A hook did not succeed.
@@ -60,48 +100,75 @@ pub enum HookError {
         command: PathBuf,
         /// How it ended.
         ended: String,
-        /// The end of its output.
-        tail: String,
+        /// Beginning and end of its output.
+        output: String,
     },
     /// It was still running after its time.
     #[error("run the hook {command}: it did not end in time and was killed")]
     Late {
         /// The program.
         command: PathBuf,
-        /// The end of its output.
-        tail: String,
+        /// Beginning and end of its output.
+        output: String,
+    },
+    /// Something of it may still run.
+    #[error("end the hook {command}: {why}")]
+    Remains {
+        /// The program.
+        command: PathBuf,
+        /// What is known of it.
+        why: String,
+        /// Beginning and end of its output.
+        output: String,
     },
 }
 
 impl HookError {
-    /// The end of the hook's output.
-    pub fn tail(&self) -> &str {
+    /// Beginning and end of the hook's output.
+    pub fn output(&self) -> &str {
         match self {
             Self::Start { .. } => "",
-            Self::Ended { tail, .. } | Self::Late { tail, .. } => tail,
+            Self::Ended { output, .. }
+            | Self::Late { output, .. }
+            | Self::Remains { output, .. } => output,
         }
     }
+}
+
+/// How a run of a hook went, whoever ran it.
+enum Fate {
+    Ended(Ended),
+    Late,
+    NotStarted(io::Error),
+    Remains(String),
 }
 
 /// Runs `hook` to its end. When this is dropped before, the hook and all that it started is killed.
 pub async fn run(hook: &HookRun) -> Result<Output, HookError> {
     let failed = |source| HookError::Start { command: hook.command.clone(), source };
     let (mut reader, writer) = output_pipe().map_err(failed)?;
-    let whole = start(hook, writer).map_err(failed)?;
-    let mut tail = Tail::default();
-    let ended = tokio::time::timeout(hook.timeout, ended(&whole, &mut reader, &mut tail)).await;
-    // What the hook left running in its session is not part of the release.
-    tokio::task::spawn_blocking(move || drop(whole))
-        .await
-        .map_err(|error| failed(io::Error::other(error)))?;
-    let _drained = tokio::time::timeout(DRAIN, tail.read_all(&mut reader)).await;
-    let command = hook.command.clone();
-    let tail = tail.text();
-    match ended {
-        Err(_) => Err(HookError::Late { command, tail }),
-        Ok(Err(source)) => Err(HookError::Start { command, source }),
-        Ok(Ok(Ended::Status(0))) => Ok(Output { tail }),
-        Ok(Ok(ended)) => Err(HookError::Ended { command, ended: ended.to_string(), tail }),
+    let mut kept = Kept::default();
+    let fate = {
+        let run = async {
+            match &hook.runner {
+                Runner::Unit(name) => transient::run(hook, name, writer).await,
+                Runner::Supervised(supervisor) => supervised::run(hook, supervisor, writer).await,
+            }
+        };
+        tokio::pin!(run);
+        tokio::select! {
+            fate = &mut run => fate,
+            () = kept.read_all(&mut reader) => run.await,
+        }
+    };
+    let _drained = tokio::time::timeout(DRAIN, kept.read_all(&mut reader)).await;
+    let (command, output) = (hook.command.clone(), kept.text());
+    match fate {
+        Fate::Ended(Ended::Status(0)) => Ok(Output { text: output }),
+        Fate::Ended(ended) => Err(HookError::Ended { command, ended: ended.to_string(), output }),
+        Fate::Late => Err(HookError::Late { command, output }),
+        Fate::NotStarted(source) => Err(HookError::Start { command, source }),
+        Fate::Remains(why) => Err(HookError::Remains { command, why, output }),
     }
 }
 
@@ -111,55 +178,11 @@ fn output_pipe() -> io::Result<(pipe::Receiver, io::PipeWriter)> {
     Ok((pipe::Receiver::from_owned_fd(reader)?, writer))
 }
 
-fn start(hook: &HookRun, writer: io::PipeWriter) -> io::Result<Whole> {
-    let mut command = Command::new(&hook.command);
-    child::prepare(&mut command, &hook.account);
-    command
-        .current_dir(&hook.directory)
-        .envs(&hook.environment)
-        .stdin(Stdio::null())
-        .stderr(writer.try_clone()?)
-        .stdout(writer);
-    // The command holds our ends of the pipe and goes here, so that its end can be seen.
-    let child = command.spawn()?;
-    Session::of(&child).map(Whole)
-}
-
-async fn ended(whole: &Whole, reader: &mut pipe::Receiver, tail: &mut Tail) -> io::Result<Ended> {
-    let ended = whole.leader_ended();
-    tokio::pin!(ended);
-    tokio::select! {
-        ended = &mut ended => return ended,
-        () = tail.read_all(reader) => {}
-    }
-    ended.await
-}
-
-/// The last [`TAIL`] bytes of what was read.
-#[derive(Debug, Default)]
-struct Tail {
-    bytes: Vec<u8>,
-}
-
-impl Tail {
-    /// Reads until the other end is closed; can be stopped and gone on with.
-    async fn read_all(&mut self, reader: &mut pipe::Receiver) {
-        let mut buffer = vec![0; TAIL];
-        while let Ok(count @ 1..) = reader.read(&mut buffer).await {
-            self.bytes.extend_from_slice(&buffer[..count]);
-            let excess = self.bytes.len().saturating_sub(TAIL);
-            self.bytes.drain(..excess);
-        }
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes).into_owned()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::child;
+    use crate::supervise::tests::SUPERVISOR;
     use std::fs;
     use std::path::Path;
 
@@ -172,7 +195,19 @@ mod tests {
             environment: BTreeMap::from([("CUTOVER_SLOT".to_owned(), "here".to_owned())]),
             account: Account::current().unwrap(),
             timeout,
+            runner: Runner::Supervised(Supervisor {
+                program: std::env::current_exe().unwrap(),
+                arguments: ["--exact", "supervise::tests::supervisor", "--nocapture", "--quiet"]
+                    .map(str::to_owned)
+                    .to_vec(),
+                environment: BTreeMap::from([(SUPERVISOR.to_owned(), String::new())]),
+            }),
         }
+    }
+
+    /// The output without what the supervisor says, which is a test here.
+    fn said(output: &str) -> &str {
+        output.trim_start().strip_prefix("running 1 test\n").unwrap()
     }
 
     const LONG: Duration = Duration::from_mins(1);
@@ -182,11 +217,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let script = "echo $CUTOVER_SLOT; echo two >&2; echo three";
         let output = run(&hook(directory.path(), script, LONG)).await.unwrap();
-        assert_eq!(output.tail, "here\ntwo\nthree\n");
+        assert_eq!(said(&output.text), "here\ntwo\nthree\n");
         let script = "head -c 1000000 /dev/zero | tr '\\0' x; echo end";
         let output = run(&hook(directory.path(), script, LONG)).await.unwrap();
-        assert_eq!(output.tail.len(), TAIL);
-        assert!(output.tail.ends_with("xxend\n"));
+        assert!(output.text.len() < HEAD + TAIL + 40);
+        assert!(output.text.ends_with("xxend\n"));
     }
 
     #[tokio::test]
@@ -194,7 +229,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let error =
             run(&hook(directory.path(), "echo no database; exit 7", LONG)).await.unwrap_err();
-        assert_eq!(error.tail(), "no database\n");
+        assert_eq!(said(error.output()), "no database\n");
         assert!(error.to_string().ends_with("exit status 7"), "{error}");
         let error = run(&hook(directory.path(), "kill -11 $$", LONG)).await.unwrap_err();
         assert!(error.to_string().ends_with("signal 11"), "{error}");
@@ -210,10 +245,30 @@ mod tests {
         let hook = hook(directory.path(), script, Duration::from_millis(500));
         let error = run(&hook).await.unwrap_err();
         assert!(matches!(error, HookError::Late { .. }), "{error}");
-        assert_eq!(error.tail(), "begun\n");
+        assert_eq!(said(error.output()), "begun\n");
         let child = fs::read_to_string(directory.path().join("child")).unwrap();
-        let stat = fs::read_to_string(format!("/proc/{}/stat", child.trim()));
-        assert!(stat.is_err() || stat.unwrap().contains(") Z "));
+        assert!(is_gone(&child));
+    }
+
+    fn is_gone(pid: &str) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        stat.is_err() || stat.unwrap().contains(") Z ")
+    }
+
+    #[tokio::test]
+    async fn what_leaves_the_hooks_session_and_its_environment_is_ended_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let ready = directory.path().join("ready");
+        nix::unistd::mkfifo(&ready, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        // Forks twice, leads a session of its own, ignores SIGTERM, and forgets its environment.
+        let daemon = "trap '' TERM; echo $$ >daemon; echo >ready; while :; do sleep 1000; done";
+        let script = format!(
+            "(setsid env -i PATH=/usr/bin:/bin bash -c \"{}\" >/dev/null 2>&1 &) ; read x <ready; exit 0",
+            daemon.replace('$', "\\$")
+        );
+        run(&hook(directory.path(), &script, LONG)).await.unwrap();
+        let daemon = fs::read_to_string(directory.path().join("daemon")).unwrap();
+        assert!(is_gone(&daemon), "{daemon}");
     }
 
     #[tokio::test]
@@ -221,7 +276,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         // The daemon holds the output open; the hook's end does not wait for it.
         let output = run(&hook(directory.path(), "sleep 1000 & echo done", LONG)).await.unwrap();
-        assert_eq!(output.tail, "done\n");
+        assert_eq!(said(&output.text), "done\n");
     }
 
     #[tokio::test]
@@ -235,7 +290,6 @@ mod tests {
             pid = pid => pid.unwrap(),
             ended = run(&hook) => panic!("ended: {ended:?}"),
         };
-        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
-        assert!(stat.is_err() || stat.unwrap().contains(") Z "));
+        assert!(is_gone(&pid));
     }
 }

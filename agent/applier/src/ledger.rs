@@ -98,28 +98,18 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the ledger at `path` in an existing directory and gives the body that was stored last.
+    /// Opens the ledger at `path` in an existing directory for writing, and gives the body that was stored
+    /// last. Whoever only wants to read uses [`look`]: a damaged file is set aside here.
     pub fn open(path: &Path) -> Result<(Self, Option<Vec<u8>>), LedgerError> {
-        let ledger = |generation, origin| Self { path: path.to_owned(), generation, origin };
-        let current = read(path)?;
-        let damage = match current {
-            Ok((generation, body)) => {
-                return Ok((ledger(generation, Origin::Current), Some(body)));
-            }
-            Err(damage) => damage,
-        };
-        match (read(&previous(path))?, damage) {
-            (Ok((generation, body)), damage) => {
-                // The next save must not replace the one good copy by the damaged file.
-                if damage != Damage::Missing {
-                    let set_aside = beside(path, ".damaged");
-                    fs::rename(path, &set_aside).map_err(io("set aside", path))?;
-                }
-                Ok((ledger(generation, Origin::Previous(damage)), Some(body)))
-            }
-            (Err(Damage::Missing), Damage::Missing) => Ok((ledger(0, Origin::New), None)),
-            (Err(_), damage) => Err(LedgerError::Damaged { path: path.to_owned(), damage }),
+        let found = look(path)?;
+        if let Origin::Previous(damage) = found.origin
+            && damage != Damage::Missing
+        {
+            // The next save must not replace the one good copy by the damaged file.
+            fs::rename(path, beside(path, ".damaged")).map_err(io("set aside", path))?;
         }
+        let Found { generation, origin, body } = found;
+        Ok((Self { path: path.to_owned(), generation, origin }, body))
     }
 
     /// Stores `body` durably in the place of what was there.
@@ -179,6 +169,33 @@ impl Ledger {
             }
             Ok(()) | Err(_) => Ok(()),
         }
+    }
+}
+
+/// What [`look`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// How many times it was saved.
+    pub generation: u64,
+    /// Where the body came from.
+    pub origin: Origin,
+    /// What was stored last; none when there is no ledger.
+    pub body: Option<Vec<u8>>,
+}
+
+/// Reads the ledger at `path` and changes nothing, whatever state it is in.
+pub fn look(path: &Path) -> Result<Found, LedgerError> {
+    let found = |(generation, body), origin| Found { generation, origin, body: Some(body) };
+    let damage = match read(path)? {
+        Ok(current) => return Ok(found(current, Origin::Current)),
+        Err(damage) => damage,
+    };
+    match (read(&previous(path))?, damage) {
+        (Ok(before), damage) => Ok(found(before, Origin::Previous(damage))),
+        (Err(Damage::Missing), Damage::Missing) => {
+            Ok(Found { generation: 0, origin: Origin::New, body: None })
+        }
+        (Err(_), damage) => Err(LedgerError::Damaged { path: path.to_owned(), damage }),
     }
 }
 
@@ -289,6 +306,31 @@ mod tests {
         assert_eq!(again.origin(), Origin::Previous(Damage::Length));
         again.save(b"three").unwrap();
         assert_eq!(Ledger::open(&path).unwrap().1.as_deref(), Some(&b"three"[..]));
+    }
+
+    #[test]
+    fn who_only_looks_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger");
+        assert_eq!(look(&path).unwrap().origin, Origin::New);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        let (mut ledger, _) = Ledger::open(&path).unwrap();
+        ledger.save(b"one").unwrap();
+        ledger.save(b"two").unwrap();
+        fs::write(&path, b"damaged").unwrap();
+        let files = || {
+            let entries = fs::read_dir(directory.path()).unwrap();
+            let file = |entry: io::Result<fs::DirEntry>| {
+                let path = entry.unwrap().path();
+                (path.clone(), fs::read(path).unwrap())
+            };
+            entries.map(file).collect::<std::collections::BTreeMap<_, _>>()
+        };
+        let before = files();
+        let found = look(&path).unwrap();
+        assert_eq!(found.origin, Origin::Previous(Damage::Magic));
+        assert_eq!(found.body.as_deref(), Some(&b"one"[..]));
+        assert_eq!(files(), before);
     }
 
     #[test]

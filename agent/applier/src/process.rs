@@ -75,7 +75,7 @@ pub enum ProcessError {
 }
 
 /// A user of this host.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Account {
     /// User id.
     pub uid: u32,

@@ -173,6 +173,16 @@ impl Slots {
         Ok(Self { root: root.to_owned(), owner })
     }
 
+    /// The slots below `root` as they are, for whoever only looks: nothing is made.
+    pub fn at(root: &Path, owner: Owner) -> Self {
+        Self { root: root.to_owned(), owner }
+    }
+
+    /// The name of the slot's directory.
+    pub fn name(slot: &Slot) -> String {
+        name(slot)
+    }
+
     /// Where the slot is, whole or not yet.
     pub fn path(&self, slot: &Slot) -> PathBuf {
         self.releases().join(name(slot))

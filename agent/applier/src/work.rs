@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cutover_applier_core::{Answer, Running, SWEEP_LIMIT, Work, parse_manifest};
-use cutover_machine::{Direction, HookPhase, Slot};
+use cutover_machine::{Direction, HookPhase, Slot, TEXT_KEPT};
 use cutover_shared::digest::Digest;
 use cutover_shared::package::manifest::{HookStage, MANIFEST, Manifest};
 use cutover_shared::statement::Drift;
@@ -16,10 +16,13 @@ use crate::assemble;
 use crate::clock::Clock;
 use crate::config::{Application, Run};
 use crate::fetch::{Fetcher, Wanted};
-use crate::hook::{self, HookRun};
+use crate::hook::{self, HookError, HookRun, Runner, Supervisor};
 use crate::process::{self, Account, Program};
 use crate::slot::{SlotError, Slots};
 use crate::{find, unit};
+
+/// Bytes of a failed hook's text beside its name, how it ended and its output.
+const ROOM: usize = 40;
 
 /// What every worker of an application needs.
 #[derive(Debug, Clone)]
@@ -85,12 +88,25 @@ impl Site {
     }
 
     /// Ends hooks that an applier before this one left behind.
-    pub fn end_orphans(&self) {
+    pub async fn end_orphans(&self) {
+        if let Run::Unit(_) = &self.config.run
+            && let Err(error) = hook::end_orphans(self.config.name.as_str()).await
+        {
+            tracing::error!(error = %chain(&error), "hooks of before cannot be ended");
+        }
         for running in find::hooks(&self.config.root) {
             tracing::warn!(pid = running.pid, "a hook of before is ended");
             if let Err(error) = process::stop(&running, std::time::Duration::ZERO) {
                 tracing::error!(error = %chain(&error), "a hook of before cannot be ended");
             }
+        }
+    }
+
+    /// Who runs hooks: systemd, where it runs the application.
+    fn runner(&self) -> std::io::Result<Runner> {
+        match &self.config.run {
+            Run::Unit(_) => hook::unit_name(self.config.name.as_str()).map(Runner::Unit),
+            Run::Command { .. } => Ok(Runner::Supervised(Supervisor::ourselves())),
         }
     }
 
@@ -306,15 +322,25 @@ impl Site {
             environment,
             account: self.account.clone(),
             timeout,
+            runner: match self.runner() {
+                Ok(runner) => runner,
+                Err(error) => return Answer::Failed(error.to_string()),
+            },
         };
         match hook::run(&run).await {
             Ok(output) => {
-                tracing::info!(hook = %command, output = %output.tail, "the hook ended well");
+                tracing::info!(hook = %command, output = %output.text, "the hook ended well");
                 Answer::Done
             }
             Err(error) => {
-                let tail = error.tail().trim();
-                Answer::Failed(format!("{command}: {}: {tail}", chain(&error)))
+                tracing::warn!(hook = %command, output = %error.output(), "the hook failed");
+                if matches!(error, HookError::Remains { .. }) {
+                    self.end_orphans().await;
+                }
+                let how = chain(&error);
+                let room = TEXT_KEPT.saturating_sub(command.as_str().len() + how.len() + ROOM);
+                let output = hook::excerpt(error.output(), room);
+                Answer::Failed(format!("{command}: {how}: {output}"))
             }
         }
     }

@@ -158,22 +158,34 @@ pub enum Wake {
     SettleAgain,
 }
 
-impl Effect {
-    /// What it is, in a word or two, for logs.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Persist { .. } => "persist",
-            Self::RequestClearance { .. } => "request clearance",
-            Self::Assemble { .. } => "assemble",
-            Self::Preflight { .. } => "preflight",
-            Self::Hook { .. } => "hook",
-            Self::Stop => "stop",
-            Self::Switch { .. } => "switch",
-            Self::Start { .. } => "start",
-            Self::Check { .. } => "check",
-            Self::CleanUp { .. } => "clean up",
-            Self::Abort { .. } => "abort",
-            Self::Settle { .. } => "settle",
+/// Names every effect, in a word or two, once: what logs call it, and the list of all of them.
+macro_rules! named {
+    ($($effect:pat => $name:literal,)*) => {
+        impl Effect {
+            /// The name of every effect.
+            pub const NAMES: &'static [&'static str] = &[$($name),*];
+
+            /// What it is, in a word or two.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $($effect => $name,)*
+                }
+            }
         }
-    }
+    };
+}
+
+named! {
+    Self::Persist { .. } => "persist",
+    Self::RequestClearance { .. } => "request clearance",
+    Self::Assemble { .. } => "assemble",
+    Self::Preflight { .. } => "preflight",
+    Self::Hook { .. } => "hook",
+    Self::Stop => "stop",
+    Self::Switch { .. } => "switch",
+    Self::Start { .. } => "start",
+    Self::Check { .. } => "check",
+    Self::CleanUp { .. } => "clean up",
+    Self::Abort { .. } => "abort",
+    Self::Settle { .. } => "settle",
 }

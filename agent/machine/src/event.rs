@@ -53,13 +53,29 @@ pub enum HoldAnswer {
     Finishing,
 }
 
-/// What the operator found and put right at a stuck host.
+/// What an operator at the host wants of an application that is stuck, or at rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Resolution {
-    /// The earlier release is in place (or the application is absent, if there was none).
-    Earlier,
-    /// The newer release is in place.
+    /// The committed release: a stuck application goes the whole way back again (to absent, if there was
+    /// none), one at rest is seen to as after a restart.
+    Earlier {
+        /// What becomes of the hooks' undo.
+        undo: Undo,
+        /// Whether a release that was approved as irreversible is left all the same: the operator has
+        /// put back by other means what it cannot take back.
+        even_irreversible: bool,
+    },
+    /// The release that is stuck half-way was put right by hand and is the host's from now on.
     Newer,
+}
+
+/// What becomes of the hooks' undo on an operator's way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Undo {
+    /// It runs, as on every way back.
+    Run,
+    /// It does not run: the operator has done by hand what it should do.
+    Skip,
 }
 
 /// Why an event was not taken. The machine is unchanged.
@@ -101,6 +117,9 @@ pub enum Rejection {
     /// The event has no meaning here.
     #[error("nothing of the kind is under way ({0})")]
     OutOfPlace(Phase),
+    /// The release cannot be taken back, and nobody said that it is left all the same.
+    #[error("the release was approved as irreversible")]
+    Irreversible,
     /// Going back is never held.
     #[error("an ordered return is not held")]
     NotForward,

@@ -64,7 +64,8 @@
 //!
 //! returning  -> returned   : done, failed (only of cleaning up), timeout (likewise)
 //! returning  -> stuck      : failed, timeout, exited
-//! stuck      -> idle       : resolved
+//! stuck      -> returning  : resolved
+//! stuck      -> committed  : resolved
 //! ```
 //!
 //! The states in which an event can be taken, with no change of state too; in all others it is rejected. The
@@ -77,7 +78,7 @@
 //! blocked   : preflight
 //! sample    : checking, baking, returning
 //! exited    : starting, checking, baking, returning
-//! resolved  : stuck
+//! resolved  : idle, committed, returned, stuck
 //! done      : everywhere (in a state of rest: what was to be stored, or settled)
 //! failed    : everywhere (likewise)
 //! timeout   : everywhere
@@ -98,7 +99,7 @@ mod wait;
 
 pub use assignment::{Assignment, HealthPolicy, HookPhase, Hooks, Kind, Reversibility, Slot};
 pub use effect::{ClearancePhase, Direction, Effect, EffectId, Issued, Timeout, Wake};
-pub use event::{Decision, Hold, HoldAnswer, Now, Rejection, Resolution, Withstands};
+pub use event::{Decision, Hold, HoldAnswer, Now, Rejection, Resolution, Undo, Withstands};
 pub use forward::RESUMES;
 pub use machine::Machine;
 pub use report::{

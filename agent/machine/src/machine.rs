@@ -297,19 +297,49 @@ impl Machine {
         if self.exited(why, now) { Ok(()) } else { Err(Rejection::OutOfPlace(self.phase())) }
     }
 
-    /// The operator put a stuck application right.
-    pub fn handle_resolved(&mut self, resolution: Resolution, now: Now) -> Result<(), Rejection> {
-        let State::Stuck(task, _) = &self.record.state else {
-            return Err(Rejection::OutOfPlace(self.phase()));
-        };
+    /// An operator at the host wants the committed release, or put a stuck application right by hand;
+    /// `why` is for the outcome.
+    pub fn handle_resolved(
+        &mut self,
+        resolution: Resolution,
+        why: impl Into<String>,
+        now: Now,
+    ) -> Result<(), Rejection> {
         if !self.at_rest() {
             return Err(Rejection::Busy(self.phase()));
         }
-        match resolution {
-            Resolution::Earlier => {}
-            Resolution::Newer => self.record.committed = Some(task.assignment.slot()),
+        let why = bounded(why.into());
+        match (&self.record.state, resolution) {
+            (State::Stuck(task, stuck), Resolution::Earlier { undo, even_irreversible }) => {
+                if task.past_return(stuck.reached) && !even_irreversible {
+                    return Err(Rejection::Irreversible);
+                }
+                let (task, reached) = (task.clone(), stuck.reached);
+                self.return_by_hand(task, reached, undo, why, now);
+            }
+            (State::Stuck(task, stuck), Resolution::Newer) if stuck.reached >= Point::Switch => {
+                let task = task.clone();
+                self.keep_by_hand(&task, why, now);
+            }
+            (
+                State::Idle | State::Committed(_) | State::Returned(_),
+                Resolution::Earlier { .. },
+            ) => self.settling = Settling::Needed,
+            (
+                State::Authorised(_)
+                | State::Fetching(_)
+                | State::Assembled(_)
+                | State::Preflight(..)
+                | State::Stopping(..)
+                | State::Activating(..)
+                | State::Starting(..)
+                | State::Checking(_)
+                | State::Baking(_)
+                | State::Returning(..),
+                Resolution::Earlier { .. },
+            )
+            | (_, Resolution::Newer) => return Err(Rejection::OutOfPlace(self.phase())),
         }
-        self.enter(State::Idle, None, now);
         Ok(())
     }
 

@@ -89,7 +89,7 @@ impl Evidence {
     }
 }
 
-/// Why an order did not end committed.
+/// Why an order did not end committed, or by whose word it did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
     /// A step failed.
@@ -132,6 +132,11 @@ pub enum Cause {
         /// What the ledger said.
         why: String,
     },
+    /// It was stuck, and an operator at the host put it right.
+    Operator {
+        /// What the operator said.
+        why: String,
+    },
 }
 
 /// How an order ended.
@@ -172,7 +177,7 @@ pub struct Outcome {
     pub what: What,
     /// The furthest point that was begun.
     pub reached: Point,
-    /// Why it did not end committed.
+    /// Why it did not end committed; of a commit: that it was by an operator's word.
     pub cause: Option<Cause>,
     /// Health of the release that was brought in.
     pub health: Evidence,

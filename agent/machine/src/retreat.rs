@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::effect::{Direction, Effect, Wake};
-use crate::event::Now;
-use crate::machine::{Asked, Machine};
-use crate::report::{Cause, What};
-use crate::route::ReturnStep;
+use crate::event::{Now, Undo};
+use crate::machine::{Asked, Machine, Settling};
+use crate::report::{Cause, Evidence, What};
+use crate::route::{Point, ReturnStep};
 use crate::state::{Retreat, State, Task};
 
 /// How often going back is tried in all before the operator is called.
@@ -39,6 +39,40 @@ impl Machine {
         } else {
             self.quiesce_then_return(task, retreat, now);
         }
+    }
+
+    /// A stuck application goes back again because an operator says so: all of the way, with new attempts.
+    pub(crate) fn return_by_hand(
+        &mut self,
+        mut task: Task,
+        reached: Point,
+        undo: Undo,
+        why: String,
+        now: Now,
+    ) {
+        match undo {
+            Undo::Run => {}
+            Undo::Skip => task.assignment.hooks.undo.clear(),
+        }
+        let retreat = Retreat {
+            cause: Cause::Operator { why },
+            reached,
+            step: ReturnStep::Quiesce,
+            attempt: 1,
+            last_failure: None,
+            health: Evidence::default(),
+        };
+        self.quiesce_then_return(task, retreat, now);
+    }
+
+    /// A stuck release was put right by hand: it is committed by the operator's word, and seen to.
+    pub(crate) fn keep_by_hand(&mut self, task: &Task, why: String, now: Now) {
+        let mut outcome = task.outcome(What::Committed, Point::Bake, now.wall);
+        outcome.cause = Some(Cause::Operator { why });
+        let outcome = Box::new(outcome);
+        self.record.committed = Some(task.assignment.slot());
+        self.enter(State::Committed(outcome.clone()), Some(outcome), now);
+        self.settling = Settling::Needed;
     }
 
     /// First ends what may still be running, then goes the way back from its beginning.

@@ -26,7 +26,7 @@ pub struct Record {
 /// Where the machine is. Each variant says what is true in it and what ends it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
-    /// No order was taken up yet, or the operator resolved a stuck one. An order ends it.
+    /// No order was taken up yet. An order ends it.
     Idle,
     /// An order was taken up, nothing was fetched. The first clearance ends it.
     Authorised(Task),
@@ -52,7 +52,8 @@ pub enum State {
     Returning(Task, Retreat),
     /// The earlier release is the host's, or it is absent again. An order ends it.
     Returned(Box<Outcome>),
-    /// Neither release is known to be in order. Only the operator ends it.
+    /// Neither release is known to be in order. Only an operator at the host ends it: by sending the host
+    /// back again, or by having put the newer release right.
     Stuck(Task, Box<Outcome>),
 }
 
@@ -260,6 +261,26 @@ impl State {
             | Self::Returned(_)
             | Self::Stuck(..) => return None,
         })
+    }
+
+    /// The end of the last order, in a state of rest.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match self {
+            Self::Committed(outcome) | Self::Returned(outcome) | Self::Stuck(_, outcome) => {
+                Some(outcome)
+            }
+            Self::Idle
+            | Self::Authorised(_)
+            | Self::Fetching(_)
+            | Self::Assembled(_)
+            | Self::Preflight(..)
+            | Self::Stopping(..)
+            | Self::Activating(..)
+            | Self::Starting(..)
+            | Self::Checking(_)
+            | Self::Baking(_)
+            | Self::Returning(..) => None,
+        }
     }
 
     /// The state's name.

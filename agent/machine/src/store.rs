@@ -108,22 +108,7 @@ impl Machine {
 
     /// The end of an order was not stored: it is tried again, with its outcome.
     pub(crate) fn persist_again(&mut self) {
-        let outcome = match &self.record.state {
-            State::Committed(outcome) | State::Returned(outcome) | State::Stuck(_, outcome) => {
-                Some(outcome.clone())
-            }
-            State::Idle
-            | State::Authorised(_)
-            | State::Fetching(_)
-            | State::Assembled(_)
-            | State::Preflight(..)
-            | State::Stopping(..)
-            | State::Activating(..)
-            | State::Starting(..)
-            | State::Checking(_)
-            | State::Baking(_)
-            | State::Returning(..) => None,
-        };
+        let outcome = self.record.state.outcome().cloned().map(Box::new);
         self.persist(outcome);
     }
 

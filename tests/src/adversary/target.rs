@@ -275,6 +275,7 @@ impl Target {
             Output::Watch { .. }
             | Output::Restart { .. }
             | Output::Sweep { .. }
+            | Output::Reply { .. }
             | Output::Status(_) => {}
         }
         None

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -101,8 +101,13 @@ impl Host {
 
     /// Starts the applier.
     pub fn start_applier(&mut self) -> anyhow::Result<()> {
+        self.start_applier_with(&[])
+    }
+
+    /// Starts the applier with these variables in its environment.
+    pub fn start_applier_with(&mut self, variables: &[(&str, &str)]) -> anyhow::Result<()> {
         let mut command = self.command("cutover-applier");
-        command.arg("run");
+        command.arg("run").envs(variables.iter().copied());
         self.applier =
             Some(Process::start("applier", command, &self.directory.join("applier.log"))?);
         Ok(())
@@ -154,9 +159,21 @@ impl Host {
 
     /// What `cutover-applier inspect --json` says.
     pub fn inspect(&self) -> anyhow::Result<Value> {
-        let output = self.command("cutover-applier").args(["inspect", "--json"]).output()?;
+        let output = self.operate(&["inspect", "--json"])?;
         anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).context("read what inspect prints")
+    }
+
+    /// Starts `cutover-applier` with these arguments, beside the test.
+    pub fn operator(&self, arguments: &[&str]) -> anyhow::Result<Child> {
+        let mut command = self.command("cutover-applier");
+        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().context("run cutover-applier")
+    }
+
+    /// Runs `cutover-applier` with these arguments, as an operator at the host does.
+    pub fn operate(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        self.command("cutover-applier").args(arguments).output().context("run cutover-applier")
     }
 
     /// Ends both halves and the application at once, as a power cut would.

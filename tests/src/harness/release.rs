@@ -22,6 +22,8 @@ pub struct Made<'a> {
     pub instead: &'a [(&'a str, &'a str)],
     /// Files under `hooks/`: name and text.
     pub hooks: &'a [(&'a str, &'a str)],
+    /// A script in the place of the service, which it finds beside itself as `real`.
+    pub serve: Option<&'a str>,
 }
 
 /// Writes a complete package directory of the service in this version, and builds it.
@@ -40,6 +42,11 @@ fn write(desk: &Desk, directory: &Path, version: &str, made: &Made<'_>) -> anyho
     std::fs::create_dir_all(payload.join("site"))?;
     std::fs::create_dir_all(directory.join("forms"))?;
     std::fs::copy(desk.binaries.join("cutover-demo-service"), payload.join("bin/serve"))?;
+    if let Some(script) = made.serve {
+        std::fs::rename(payload.join("bin/serve"), payload.join("bin/real"))?;
+        std::fs::write(payload.join("bin/serve"), script)?;
+        set_executable(&payload.join("bin/serve"))?;
+    }
     std::fs::write(payload.join("site/version.txt"), format!("{version}\n"))?;
     std::fs::write(payload.join("site/unhealthy-on.txt"), made.unhealthy_on.join("\n"))?;
     if made.ballast > 0 {

@@ -123,7 +123,7 @@ impl Fleet {
                 let result = Ok(Vec::new());
                 self.feed(host, Input::Swept { application, number, result });
             }
-            Output::Status(_) => {}
+            Output::Status(_) | Output::Reply { .. } => {}
             Output::Note(note) => {
                 let line = format!(
                     "{}: {:?} {} {}",

@@ -1,9 +1,11 @@
 //! The process on real processes: what people decide on the way, what hooks and checks do, how hosts come
 //! and go, and what the log keeps.
 
+mod bad_releases;
 mod deciding;
 mod hooks;
 mod hosts;
+mod operators;
 
 use std::path::Path;
 

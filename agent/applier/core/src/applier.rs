@@ -117,6 +117,7 @@ impl Core {
                 self.inhibitors = inhibitors;
                 self.read_inbox(join.as_deref(), clock_accepted, outside);
             }
+            Input::Asked { number, ask } => self.asked_by_operator(number, &ask, outside),
             Input::Timeout => {}
         }
         self.settle(outside);

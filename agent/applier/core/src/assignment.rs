@@ -29,6 +29,7 @@ pub(crate) fn refusal_of(rejection: &Rejection) -> Refusal {
         | Rejection::Stale(_)
         | Rejection::WrongAnswer(_)
         | Rejection::OutOfPlace(_)
+        | Rejection::Irreversible
         | Rejection::NotForward => Code::Busy,
     };
     Refusal::new(code, rejection.to_string())

@@ -9,6 +9,7 @@ use cutover_shared::refusal::Refusal;
 use cutover_shared::statement::Drift;
 use serde::{Deserialize, Serialize};
 
+use crate::operator::OperatorAsk;
 use crate::package::Package;
 
 /// What is kept across crashes.
@@ -137,6 +138,14 @@ pub enum Input {
         join: Option<String>,
         /// An operator accepts the clock as it is.
         clock_accepted: bool,
+    },
+    /// An operator at the host asks for something; answered by
+    /// [`Output::Reply`](crate::Output::Reply).
+    Asked {
+        /// What the answer carries.
+        number: String,
+        /// What for.
+        ask: OperatorAsk,
     },
     /// Time passed.
     Timeout,

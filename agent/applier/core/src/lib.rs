@@ -25,7 +25,6 @@
 mod applier;
 mod assignment;
 mod clearances;
-
 mod deployment;
 mod drift;
 mod effects;
@@ -33,6 +32,7 @@ mod input;
 mod join;
 mod membership;
 mod offers;
+mod operator;
 mod outcome;
 mod output;
 mod package;
@@ -46,6 +46,7 @@ pub use applier::Core;
 pub use drift::SWEEP_LIMIT;
 pub use input::{Answer, Delivery, Input, Ledger, Nonces, Outside, Running};
 pub use join::{JOIN_PREFIX, read_join};
+pub use operator::{MAX_REASON, OperatorAct, OperatorAsk};
 pub use output::{Level, Note, Output, Work};
 pub use package::{Failure, Package, Unread, parse_manifest};
 pub use saved::{Saved, SavedApplication, SavedEnrolment, SavedOrder, SavedTrust};

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use cutover_machine::{Cause, Evidence, Kind, Outcome as Ended, Point, What};
+use cutover_machine::{Cause, Kind, Outcome as Ended, Point, What};
 use cutover_shared::digest::Digest;
 use cutover_shared::key::KeyId;
 use cutover_shared::name::Name;
@@ -48,7 +48,7 @@ pub(crate) fn of_ended(
         running,
         started: ended.began,
         ended: ended.ended,
-        readings: readings(&ended.health),
+        readings: readings(ended),
         clearances: ended.clearances.iter().flat_map(clearances).collect(),
     }
 }
@@ -136,7 +136,8 @@ pub(crate) fn abandoned(ended: &Ended) -> Refusal {
             | Cause::HealthLost
             | Cause::Exited { .. }
             | Cause::Interrupted { .. }
-            | Cause::NotRecorded { .. },
+            | Cause::NotRecorded { .. }
+            | Cause::Operator { .. },
         )
         | None => Code::Busy,
     };
@@ -155,6 +156,7 @@ fn told(cause: &Cause, reached: Point) -> (String, String) {
         Cause::Held { why } | Cause::NotCleared { why } => (step(reached), why.clone()),
         Cause::Interrupted { at } => (step(*at), "the applier ended on the way".to_owned()),
         Cause::NotRecorded { why } => (step(reached), format!("the ledger: {why}")),
+        Cause::Operator { why } => (step(reached), why.clone()),
     }
 }
 
@@ -178,16 +180,28 @@ pub(crate) fn step_name(point: Point) -> &'static str {
     }
 }
 
-fn readings(evidence: &Evidence) -> Vec<Reading> {
-    let rounds = evidence.samples.iter();
-    rounds
-        .flat_map(|sample| {
-            sample.readings.iter().map(|reading| Reading {
-                check: reading.check.clone(),
-                time: sample.at,
-                healthy: reading.healthy,
-                detail: reading.detail.clone(),
-            })
+/// The readings that decided. Where an operator's word did, it stands among them.
+fn readings(ended: &Ended) -> Vec<Reading> {
+    let rounds = ended.health.samples.iter();
+    let seen = rounds.flat_map(|sample| {
+        sample.readings.iter().map(|reading| Reading {
+            check: reading.check.clone(),
+            time: sample.at,
+            healthy: reading.healthy,
+            detail: reading.detail.clone(),
         })
-        .collect()
+    });
+    let word = match (&ended.what, &ended.cause) {
+        (What::Committed, Some(Cause::Operator { why })) => Some(Reading {
+            check: OPERATOR.to_owned(),
+            time: ended.ended,
+            healthy: true,
+            detail: why.clone(),
+        }),
+        _ => None,
+    };
+    seen.chain(word).collect()
 }
+
+/// The name under which an operator's word stands among the readings.
+const OPERATOR: &str = "operator";

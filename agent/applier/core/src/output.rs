@@ -75,6 +75,13 @@ pub enum Output {
         /// The release that is to be there.
         slot: Slot,
     },
+    /// Answer an operator at the host.
+    Reply {
+        /// Whose request, as it came with [`Input::Asked`](crate::Input::Asked).
+        number: String,
+        /// What is done now, or why it is not; for people.
+        answer: Result<String, String>,
+    },
     /// What the service manager is to show.
     Status(String),
     /// For the log.
@@ -153,6 +160,23 @@ pub enum Level {
     Warn,
     /// Something that must not be: an operator has to act.
     Error,
+}
+
+impl Work {
+    /// The name of the effect that it carries out.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Fetch { .. } | Self::Copy { .. } => "assemble",
+            Self::Preflight { .. } => "preflight",
+            Self::Hook { .. } => "hook",
+            Self::Stop => "stop",
+            Self::Switch { .. } => "switch",
+            Self::Start => "start",
+            Self::Check { .. } => "check",
+            Self::CleanUp { .. } => "clean up",
+            Self::Settle { .. } => "settle",
+        }
+    }
 }
 
 /// A line for the log.

@@ -86,7 +86,9 @@ impl Core {
             let envelope = Envelope::parse(envelope).ok()?;
             let statement = Statement::read(&envelope).ok()?;
             let Says::Outcome(it) = statement.says else { return None };
-            Some(it.order == order && it.generation == report.generation)
+            // An end that an operator made of *stuck* comes beside the report of that, not in its place.
+            let same = (it.order, it.generation, it.ended);
+            Some(same == (order, report.generation, report.ended))
         };
         self.saved.reports.retain(|(_, envelope)| same(envelope) != Some(true));
         self.queue_outcome(report, now);
@@ -150,7 +152,10 @@ fn remember_end(saved: &mut SavedApplication, ended: &Ended, size: u64, retain: 
         (What::Abandoned, _) => {}
     }
     saved.order = None;
-    saved.clearances.clear();
+    // What is stuck ends once more, by an operator's word, and its outcome shows them, too.
+    if !matches!(ended.what, What::Stuck { .. }) {
+        saved.clearances.clear();
+    }
     if matches!(ended.what, What::Committed) {
         saved.drifts.clear();
         // What is removed from the disk is not gone back to.

@@ -132,6 +132,7 @@ impl Node {
             State::Returning(_, retreat) => {
                 format!("{:?} {:?} {}", retreat.reached, retreat.step, retreat.attempt)
             }
+            State::Stuck(_, outcome) => format!("{:?}", outcome.reached),
             state => format!("{:?}", state.going_forward().map(|(_, point)| point)),
         };
         let open = self.open.iter().map(|it| match &it.effect {
@@ -214,8 +215,13 @@ impl Explorer {
         self.apply(node, "hold", |it| hold(it, Withstands::Return));
         self.apply(node, "hold", |it| hold(it, Withstands::Finish));
         self.apply(node, "exited", |it| it.machine.handle_exited("signal 9", it.now));
-        for resolution in [Resolution::Earlier, Resolution::Newer] {
-            self.apply(node, "resolved", |it| it.machine.handle_resolved(resolution, it.now));
+        for resolution in [
+            Resolution::Earlier { undo: Undo::Run, even_irreversible: true },
+            Resolution::Earlier { undo: Undo::Skip, even_irreversible: false },
+            Resolution::Newer,
+        ] {
+            let why = "seen to";
+            self.apply(node, "resolved", |it| it.machine.handle_resolved(resolution, why, it.now));
         }
         for generation in 1..=3 {
             self.apply(node, "order", |it| it.machine.handle_order(order(generation), it.now));

@@ -196,10 +196,24 @@ fn an_irreversible_release_is_stuck_where_another_goes_back() {
     let outcome = world.outcomes.last().unwrap();
     assert_eq!(outcome.what, What::Stuck { at: None });
     assert_eq!(machine.handle_order(order(3), now), Err(Rejection::Stuck));
-    machine.handle_resolved(Resolution::Newer, now).unwrap();
+    let back = Resolution::Earlier { undo: Undo::Run, even_irreversible: false };
+    assert_eq!(machine.handle_resolved(back, "?", now), Err(Rejection::Irreversible));
+    let stuck = machine.clone();
+    machine.handle_resolved(Resolution::Newer, "migrated by hand", now).unwrap();
     run(&mut machine, &mut world, now);
     assert_eq!(machine.record().committed.unwrap().generation, 2);
-    assert_eq!(machine.phase(), Phase::Idle);
+    assert_eq!(machine.phase(), Phase::Committed);
+    assert_eq!((world.link.unwrap().generation, world.running), (2, true));
+    let outcome = world.outcomes.last().unwrap();
+    let by_hand = Cause::Operator { why: "migrated by hand".to_owned() };
+    assert_eq!((&outcome.what, &outcome.cause), (&What::Committed, &Some(by_hand)));
+    // Or the operator has restored the data, and the host goes back.
+    let mut machine = stuck;
+    let back = Resolution::Earlier { undo: Undo::Run, even_irreversible: true };
+    machine.handle_resolved(back, "restored", now).unwrap();
+    run(&mut machine, &mut world, now);
+    assert_eq!(machine.phase(), Phase::Returned);
+    assert_eq!((world.link.unwrap().generation, world.running), (1, true));
 }
 
 #[test]
@@ -231,6 +245,63 @@ fn going_back_is_tried_again_and_then_calls_the_operator() {
     run(&mut machine, &mut world, now);
     let stuck = What::Stuck { at: Some((ReturnStep::Switch, "read-only file system".to_owned())) };
     assert_eq!(world.outcomes.last().unwrap().what, stuck);
+    // The file system is writable again: an operator sends the host the whole way back once more.
+    let back = Resolution::Earlier { undo: Undo::Run, even_irreversible: false };
+    machine.handle_resolved(back, "mounted again", now).unwrap();
+    run(&mut machine, &mut world, now);
+    assert_eq!(machine.phase(), Phase::Returned);
+    let outcome = world.outcomes.last().unwrap();
+    assert_eq!(outcome.what, What::Returned { to: machine.record().committed });
+    assert_eq!(outcome.cause, Some(Cause::Operator { why: "mounted again".to_owned() }));
+    assert_eq!((world.link, world.running), (machine.record().committed, true));
+}
+
+#[test]
+fn an_undo_that_cannot_work_is_left_out_on_an_operators_way_back() {
+    let (mut machine, mut world, now) = committed_once();
+    let mut assignment = order(2);
+    assignment.hooks = all_hooks();
+    machine.handle_order(assignment, now).unwrap();
+    let (mut now, _) = run_until(&mut machine, &mut world, now, is_check);
+    machine.handle_exited("signal 11", now).unwrap();
+    let mut undos = 0;
+    while machine.phase() != Phase::Stuck {
+        match machine.poll_effect() {
+            Some(issued) if matches!(issued.effect, Effect::Hook { .. }) => {
+                undos += 1;
+                machine.handle_failed(issued.id, "exit status 1", now).unwrap();
+            }
+            Some(issued) => {
+                world.carry_out(&issued.effect);
+                answer_well(&mut machine, &issued, now);
+            }
+            None => {
+                now.monotonic += machine.poll_timeout(now).unwrap().after;
+                machine.handle_timeout(now);
+            }
+        }
+    }
+    assert_eq!(undos, RETURN_ATTEMPTS);
+    run(&mut machine, &mut world, now);
+    world.log.clear();
+    let back = Resolution::Earlier { undo: Undo::Skip, even_irreversible: false };
+    machine.handle_resolved(back, "undone by hand", now).unwrap();
+    run(&mut machine, &mut world, now);
+    assert_eq!(machine.phase(), Phase::Returned);
+    assert!(!world.log.iter().any(|line| line.starts_with("Undo")), "{:?}", world.log);
+}
+
+#[test]
+fn at_rest_an_operator_has_the_committed_release_seen_to() {
+    let (mut machine, mut world, now) = committed_once();
+    (world.link, world.running) = (None, false);
+    let back = Resolution::Earlier { undo: Undo::Run, even_irreversible: false };
+    machine.handle_resolved(back, "look", now).unwrap();
+    assert_eq!(machine.handle_resolved(back, "look", now), Err(Rejection::Busy(Phase::Committed)));
+    run(&mut machine, &mut world, now);
+    assert_eq!((world.link, world.running), (machine.record().committed, true));
+    let newer = machine.handle_resolved(Resolution::Newer, "?", now);
+    assert_eq!(newer, Err(Rejection::OutOfPlace(Phase::Committed)));
 }
 
 #[test]

@@ -4,6 +4,10 @@
 //! However it comes, the host ends wholly on one release, that release serves, and the log tells of one
 //! end of the order: P3, P4 and P5 of the design. What was killed before anything was touched goes on and
 //! commits; an applier killed after that goes back; the other two are not needed for applying.
+//!
+//! `points` kills at each effect of the deployment machine, before and after.
+
+mod points;
 
 use std::path::{Path, PathBuf};
 
@@ -22,12 +26,13 @@ const WAVE: [&str; 2] = ["--wave", "all=stg-1"];
 /// More than is fetched before a kill takes effect, and not much more than it takes to see that.
 const BALLAST: usize = 24_000_000;
 
-/// Who is killed.
+/// Who is killed; the agent is its two halves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Victim {
     Coordinator,
     Network,
     Applier,
+    Agent,
     All,
 }
 
@@ -39,11 +44,11 @@ impl Victim {
     }
 
     fn has_network(self) -> bool {
-        matches!(self, Self::Network | Self::All)
+        matches!(self, Self::Network | Self::Agent | Self::All)
     }
 
     fn has_applier(self) -> bool {
-        matches!(self, Self::Applier | Self::All)
+        matches!(self, Self::Applier | Self::Agent | Self::All)
     }
 }
 
