@@ -87,7 +87,9 @@ fn settings(config: Option<&Path>) -> anyhow::Result<Settings> {
 }
 
 fn log(settings: &Settings) {
+    // A log that cannot be written, on a full disk, is no reason to end.
     let builder = tracing_subscriber::fmt()
+        .log_internal_errors(false)
         .with_writer(io::stderr)
         .with_env_filter(EnvFilter::new(&settings.log_filter));
     match settings.log_format {

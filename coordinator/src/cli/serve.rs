@@ -59,7 +59,11 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
 
 fn log_to_standard_error(settings: &Settings) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&settings.log_filter).context("use the log filter")?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A log that cannot be written, on a full disk, is no reason to end.
+    let lines = tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
     match settings.log_format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).init(),
         LogFormat::Json => lines.json().init(),

@@ -5,8 +5,11 @@
 //! end of the order: P3, P4 and P5 of the design. What was killed before anything was touched goes on and
 //! commits; an applier killed after that goes back; the other two are not needed for applying.
 //!
-//! `points` kills at each effect of the deployment machine, before and after.
+//! `points` kills at each effect of the deployment machine, before and after. `faulty` lets file operations
+//! fail at random, `clock` sets the clock in the midst of it.
 
+mod clock;
+mod faulty;
 mod points;
 
 use std::path::{Path, PathBuf};

@@ -103,6 +103,15 @@ timeout = "2s"
 const HOOK: &str = "#!/bin/sh\nexec sleep 5\n";
 const HOOKS: &str = "[hooks]\npost-start = { command = \"hooks/wait.sh\", timeout = \"6s\" }\n";
 
+/// Takes the host's network down, and leaves a program running that has forked twice, leads a session of
+/// its own, does not hear SIGTERM, and has forgotten its environment. Its undo mends the network.
+const CUT: &str = "#!/bin/sh\nip link set eth0 down || exit 1\n\
+    (setsid env -i sh -c \"trap '' TERM; exec sleep 31415926\" >/dev/null 2>&1 &)\n\
+    read name </proc/self/cgroup; echo \"in $name\"\n";
+const MEND: &str = "#!/bin/sh\nip link set eth0 up\n";
+const CUTS: &str = "[hooks.activate]\ncommand = \"hooks/cut\"\ntimeout = \"5s\"\n\
+    undo = { command = \"hooks/mend\", timeout = \"5s\" }\n";
+
 /// Asks the service for its version, as a program on its host does.
 const ASK: &str = "bash -c 'exec 3<>/dev/tcp/127.0.0.1/8080; printf \"GET / HTTP/1.1\\r\\n\\r\\n\" >&3; tail -n 1 <&3'";
 
@@ -147,6 +156,7 @@ fn install_and_deploy(lab: &Lab, hosts: &mut [Host]) -> anyhow::Result<()> {
     secrets_are_kept(coordinator, &agents[0])?;
     a_release_is_deployed(&desk, agents)?;
     a_killed_applier_goes_back(&desk, agents)?;
+    a_release_that_breaks_the_network_is_taken_back(&desk, &agents[0])?;
     a_crashed_host_runs_what_was_committed(&mut agents[1])
 }
 
@@ -179,6 +189,27 @@ fn a_killed_applier_goes_back(desk: &Desk, agents: &[Host]) -> anyhow::Result<()
     let starts = journal.lines().filter(|line| line.starts_with("Started")).count();
     assert_eq!(starts, 1, "the host after the canary never saw what failed there:\n{journal}");
     sandboxes_are_tight(canary, &EXPOSURE[1..])
+}
+
+/// A hook runs in a unit of its own, outside of the applier's sandbox, and takes the network down; the
+/// release is no good. The host goes back all the same, and nothing of the hook is left.
+fn a_release_that_breaks_the_network_is_taken_back(
+    desk: &Desk,
+    canary: &Host,
+) -> anyhow::Result<()> {
+    let mark = canary.mark()?;
+    let hooks = [("cut", CUT), ("mend", MEND)];
+    let made =
+        Made { manifest: CUTS, hooks: &hooks, unhealthy_on: &[canary.name()], ..Made::default() };
+    roll_out(desk, "1.2", &made)?;
+    let said = canary.await_journal(&mark, "cutover-applier", "the hook ended well")?;
+    assert!(said.contains("cutover-hook-web-"), "{said}");
+    ended(canary, &mark, "Returned")?;
+    assert_eq!(canary.run(ASK)?, "1.0\n");
+    let left = canary
+        .run("for it in /proc/[0-9]*; do tr '\\0' ' ' <$it/cmdline; echo; done 2>/dev/null")?;
+    assert!(!left.contains("sleep 31415926"), "left running:\n{left}");
+    Ok(())
 }
 
 /// From a directory to a window that is open for every host of staging.
@@ -218,7 +249,14 @@ fn secrets_are_kept(coordinator: &Host, agent: &Host) -> anyhow::Result<()> {
     // What all may read shows that a refusal is not the attempt's own failure.
     let shut = "runuser -u $user -- test -r /etc/passwd; ! runuser -u $user -- test -r $path";
     coordinator.run(&format!("user=cutover-coordinator path=/etc/cutover/log.pem; {shut}"))?;
-    agent.run(&format!("user=cutover-agent path=/var/lib/cutover-applier/ledger; {shut}"))?;
+    for file in ["ledger", "host-key.pem", "inbox"] {
+        let path = format!("/var/lib/cutover-applier/{file}");
+        agent.run(&format!("user=cutover-agent path={path}; {shut}"))?;
+    }
+    for place in ["/srv/cutover", "/srv/cutover/web", "/srv/cutover/web/releases"] {
+        let written = format!("runuser -u cutover-agent -- test -w {place}");
+        agent.run(&format!("test -d {place} && ! {written}"))?;
+    }
     agent.run(&format!("user=nobody path=/var/lib/cutover-agent/transport.pem; {shut}"))?;
     let socket = agent.run("stat --format='%a %U %G' /run/cutover/applier.sock")?;
     assert_eq!(socket, "660 root cutover-agent\n");

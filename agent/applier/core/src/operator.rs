@@ -77,12 +77,19 @@ impl Core {
         let why = format!("an operator at the host: {reason}");
         let machine = &mut deployment.machine;
         let phase = machine.phase();
+        let forward = machine.record().state.going_forward().map(|(_, point)| point.touches());
         let resolution = match ask.act {
             OperatorAct::Keep => Resolution::Newer,
-            OperatorAct::Return { .. } if machine.record().state.going_forward().is_some() => {
+            OperatorAct::Return { .. } if forward.is_some() => {
                 let hold = Hold { why, active: Withstands::Return };
                 return match machine.handle_hold(hold, now) {
-                    Ok(HoldAnswer::Returning) => Ok(format!("{phase} ends, and it goes back")),
+                    Ok(HoldAnswer::Returning) if forward == Some(true) => {
+                        Ok(format!("{phase} ends, and it goes back"))
+                    }
+                    Ok(HoldAnswer::Returning) => Ok(format!(
+                        "{phase} ends. Nothing was touched, so the order may be offered again: an inhibitor \
+                         keeps it from that"
+                    )),
                     Ok(HoldAnswer::Finishing) => Err(
                         "what is on its way was approved as irreversible and is active already: wait for \
                          its end"
