@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::digest::Digest;
 use crate::key::KeyId;
@@ -13,8 +14,8 @@ use crate::name::Name;
 use crate::policy::Signer;
 use crate::statement::{
     Acknowledgement, Assessment, Booking, Cancel, Closure, Consult, Delivery, Event, Hold,
-    IterationApproval, Judgement, Outcome, Override, Rehearsal, Release, Resume, Review, Step,
-    Task, TaskChange, TaskKind, Validity, Vote, Waiver, WindowRelease,
+    IterationApproval, Judgement, Outcome, Override, Rehearsal, Rehearsed, Release, Resume, Review,
+    Step, Task, TaskChange, TaskKind, Validity, Vote, Waiver, WindowRelease,
 };
 use crate::time::Time;
 
@@ -100,6 +101,22 @@ pub struct Reported {
     pub started: Time,
     /// When it ended.
     pub ended: Time,
+}
+
+/// What a host must have time for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// From starting to committed.
+    pub apply: Duration,
+    /// For going back.
+    pub reserve: Duration,
+}
+
+impl Budget {
+    /// Both: what a window must have left when a host starts.
+    pub fn whole(&self) -> Duration {
+        self.apply + self.reserve
+    }
 }
 
 /// What a report is about.
@@ -268,6 +285,25 @@ impl Case {
     /// The last vote of each owner that speaks for an environment.
     pub fn votes_for(&self, environment: &Name) -> BTreeMap<&Name, &Verified<Vote>> {
         last_by_owner(self.votes.iter().filter(|it| it.says.environments.contains(environment)))
+    }
+
+    /// What hosts must have time for: what the release says, or longer where a rehearsal took longer.
+    pub fn budget(&self) -> Budget {
+        let declared = self.declared_budget();
+        let times = self.last_rehearsals().into_values().filter_map(|it| match it.says.result {
+            Rehearsed::Passed { applied_in, returned_in } => Some((applied_in, returned_in)),
+            Rehearsed::Failed { .. } => None,
+        });
+        times.fold(declared, |budget, (applied_in, returned_in)| Budget {
+            apply: budget.apply.max(applied_in),
+            reserve: budget.reserve.max(returned_in),
+        })
+    }
+
+    /// What the release itself says.
+    pub fn declared_budget(&self) -> Budget {
+        let says = &self.release.says;
+        Budget { apply: says.apply_budget, reserve: says.rollback_reserve }
     }
 
     /// The last rehearsal of each owner.

@@ -145,6 +145,8 @@ codes! {
     NotConsulted = "not-consulted", "the department answers: `cutover consult answer`";
     /// A condition that a board member set on an approval is not confirmed.
     ConditionOpen = "condition-open", "a board member or librarian confirms it: `cutover cab confirm`";
+    /// Nobody but the submitter has rehearsed it, or it failed.
+    NotRehearsed = "not-rehearsed", "somebody else rehearses it: `cutover package rehearse`";
     /// It was closed.
     Closed = "closed", "submit it as a new release";
     /// A post-implementation review is owed.

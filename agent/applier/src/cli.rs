@@ -20,14 +20,14 @@ use tracing_subscriber::EnvFilter;
 
 use crate::applier::{Applier, Inputs, Parts};
 use crate::clock::Clock;
-use crate::config::{self, LogFormat, Settings};
+use crate::config::{self, Application, LogFormat, Settings};
 use crate::event::Event;
 use crate::inbox::{self, CLOCK_FILE, JOIN_FILE};
 use crate::ledger::{Ledger, Origin};
 use crate::process::Account;
 use crate::slot::{Owner, Slots};
 use crate::work::Site;
-use crate::{inhibit, link, supervise};
+use crate::{inhibit, link, rehearsal, supervise};
 
 /// Events that may wait for the loop; senders wait when it is full.
 const WAITING_EVENTS: usize = 256;
@@ -121,6 +121,19 @@ enum Command {
     /// The supervisor of a hook. Only the service runs it.
     #[command(hide = true)]
     Supervise,
+    /// Apply a package and go back, in a sandbox that `cutover package rehearse` has made around this.
+    ///
+    /// The directory holds what is rehearsed: `release/index`, `release/map` and `release/pack`, the same
+    /// below `earlier/` where something ran before, and `applier.toml`, the configuration of a host like
+    /// those that it will go to. What came of it is printed as one JSON object.
+    #[command(hide = true)]
+    Rehearse {
+        /// The directory.
+        directory: PathBuf,
+        /// How the application is started, in place of what the configuration says.
+        #[arg(long, num_args = 1.., value_name = "PROGRAM")]
+        start: Vec<String>,
+    },
     /// About the host's clock.
     Clock {
         #[command(subcommand)]
@@ -137,12 +150,10 @@ enum ClockCommand {
 /// Runs the program.
 pub fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    if let Command::Supervise = arguments.command {
-        return supervise::main();
-    }
-    let settings = config::read(&arguments.config)?;
+    let settings = || config::read(&arguments.config);
     match arguments.command {
         Command::Run => {
+            let settings = settings()?;
             start_log(&settings);
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
@@ -152,15 +163,16 @@ pub fn main() -> anyhow::Result<()> {
             runtime.block_on(run(settings))
         }
         Command::Supervise => supervise::main(),
-        Command::Join { join } => join_command(&settings, &join),
-        Command::Inspect { json } => inspect::run(&settings, json),
-        Command::Verify { application, json } => verify::run(&settings, application, json),
+        Command::Join { join } => join_command(&settings()?, &join),
+        Command::Inspect { json } => inspect::run(&settings()?, json),
+        Command::Verify { application, json } => verify::run(&settings()?, application, json),
         Command::Return { ask, skip_undo, even_irreversible } => {
-            operate::run(&settings, &ask, OperatorAct::Return { skip_undo, even_irreversible })
+            operate::run(&settings()?, &ask, OperatorAct::Return { skip_undo, even_irreversible })
         }
-        Command::Keep { ask } => operate::run(&settings, &ask, OperatorAct::Keep),
+        Command::Keep { ask } => operate::run(&settings()?, &ask, OperatorAct::Keep),
+        Command::Rehearse { directory, start } => rehearsal::main(&directory, &start),
         Command::Clock { command: ClockCommand::Accept } => {
-            put(&settings, CLOCK_FILE, "accept\n")?;
+            put(&settings()?, CLOCK_FILE, "accept\n")?;
             tell("the newest accepted time will be forgotten when the service looks")
         }
     }
@@ -257,27 +269,34 @@ async fn terminated() {
 }
 
 fn sites(settings: &Settings, clock: Clock) -> anyhow::Result<BTreeMap<Name, Site>> {
-    let probe_account = Account::named(&settings.probe_user)?;
     let mut sites = BTreeMap::new();
     for (name, application) in &settings.applications {
-        let owner = Account::named(&application.owner)?;
-        std::fs::create_dir_all(&application.root)
-            .with_context(|| format!("make {}", application.root.display()))?;
-        let slots = Slots::open(&application.root, Owner { uid: owner.uid, gid: owner.gid })?;
-        let site = Site {
-            config: Arc::new(application.clone()),
-            slots,
-            account: Account::named(&application.user)?,
-            probe_account: probe_account.clone(),
-            probe: settings.probe.clone(),
-            clock,
-            gate: Arc::default(),
-            guard: Arc::default(),
-            manifests: Arc::default(),
-        };
-        sites.insert(name.clone(), site);
+        sites.insert(name.clone(), site(settings, application.clone(), clock)?);
     }
     Ok(sites)
+}
+
+/// What works for an application; its directory is made if it is not there.
+pub(crate) fn site(
+    settings: &Settings,
+    application: Application,
+    clock: Clock,
+) -> anyhow::Result<Site> {
+    let owner = Account::named(&application.owner)?;
+    std::fs::create_dir_all(&application.root)
+        .with_context(|| format!("make {}", application.root.display()))?;
+    let slots = Slots::open(&application.root, Owner { uid: owner.uid, gid: owner.gid })?;
+    Ok(Site {
+        slots,
+        account: Account::named(&application.user)?,
+        probe_account: Account::named(&settings.probe_user)?,
+        probe: settings.probe.clone(),
+        clock,
+        gate: Arc::default(),
+        guard: Arc::default(),
+        manifests: Arc::default(),
+        config: Arc::new(application),
+    })
 }
 
 /// Who may connect: the agent's user, root and this process's own user.
@@ -353,6 +372,6 @@ fn join_command(settings: &Settings, join: &str) -> anyhow::Result<()> {
     ))
 }
 
-fn tell(text: &str) -> anyhow::Result<()> {
+pub(crate) fn tell(text: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{text}").context("write to standard output")
 }

@@ -138,6 +138,11 @@ impl Desk {
 }
 
 impl Wanted {
+    /// The part, the range `[offset, offset + length)` of it (length 0: to its end), and where it goes.
+    pub(crate) fn open(self) -> (Part, u64, u64, mpsc::Sender<Result<Vec<u8>, Refusal>>) {
+        (self.part, self.offset, self.length, self.reply)
+    }
+
     fn fetch(&self) -> FromApplier {
         FromApplier::Fetch {
             package: self.package,

@@ -42,6 +42,7 @@ mod ports;
 pub mod preflight;
 pub mod probe;
 pub mod process;
+mod rehearsal;
 pub mod slot;
 mod supervise;
 pub mod unit;

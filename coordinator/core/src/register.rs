@@ -135,8 +135,7 @@ impl Register {
         let Some((case, booking)) = state.booking(&order) else { return Ok(()) };
         let outcomes =
             |host: &KeyId| booking.outcomes.iter().filter(|it| it.says().host_key == *host).count();
-        let release = case.release.says();
-        let longest = release.apply_budget + release.rollback_reserve;
+        let longest = case.budget().whole();
         self.activations.retain(|(other, key), it| {
             *other != order || it.outcomes == outcomes(key) && now < it.at + longest
         });

@@ -117,7 +117,7 @@ pub(super) fn booking(
     } else {
         (args.span.permission(zone, now)?, args.span.derivation(zone))
     };
-    let needed = release.apply_budget + release.rollback_reserve;
+    let needed = case.budget().whole();
     if window.length() < needed {
         return Err(Failure::usage(format!(
             "the window is {} long, and {} needs {}: to apply it and, if need be, to go back",

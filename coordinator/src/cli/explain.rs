@@ -168,8 +168,7 @@ fn explain_here(
     if refusals.iter().any(last_word) {
         refusals.retain(last_word);
     }
-    let release = case.release.says();
-    let needed = release.apply_budget + release.rollback_reserve;
+    let needed = case.budget().whole();
     let last_start = booking.map(|it| it.booking.says().window.end - needed);
     let refusals = refusals.into_iter().map(|((rule, refusal), hosts)| Refused {
         rule,

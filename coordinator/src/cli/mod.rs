@@ -95,7 +95,7 @@ enum Command {
     #[command(subcommand)]
     Host(host::HostCommand),
     #[command(subcommand)]
-    Package(package::PackageCommand),
+    Package(package::PackageVerb),
     Submit(submit::SubmitArgs),
     Review(review::ReviewArgs),
     Assess(assess::AssessArgs),
@@ -169,7 +169,10 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Key(command) => key::run(context, command),
         Command::Policy(command) => policy::run(context, command).await,
         Command::Host(command) => host::run(context, command).await,
-        Command::Package(command) => run_package(context, command),
+        Command::Package(package::PackageVerb::Local(command)) => run_package(context, command),
+        Command::Package(package::PackageVerb::Rehearse(args)) => {
+            package::rehearse::run(context, args).await
+        }
         Command::Submit(args) => submit::run(context, args).await,
         Command::Review(args) => review::run(context, args).await,
         Command::Assess(args) => assess::run(context, args).await,

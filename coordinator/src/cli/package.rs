@@ -3,6 +3,7 @@
 //! `check` and `build` end with [`Outcome::Faults`] when something is wrong with the package, which is
 //! exit code 4; what could not be done at all is an error.
 
+pub mod rehearse;
 mod tell;
 
 use std::io::{self, Write};
@@ -14,6 +15,7 @@ use cutover_shared::package::listing::Listing;
 use cutover_shared::package::manifest::{MANIFEST, Manifest};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use self::rehearse::RehearseArgs;
 use crate::package::build::{self, BuildError};
 use crate::package::directory::DirectoryError;
 use crate::package::file::{FileError, PackageFile};
@@ -21,7 +23,24 @@ use crate::package::scaffold::{self, ScaffoldError};
 use crate::package::upload::UploadError;
 use crate::package::{Progress, findings};
 
-/// Make, check and look at release packages
+/// Make, check, look at and rehearse release packages
+#[derive(Debug, Clone, Subcommand)]
+pub enum PackageVerb {
+    /// What needs nothing but the package.
+    #[command(flatten)]
+    Local(PackageCommand),
+    /// Apply a package and take it back in a clean sandbox without network, and sign what came of it
+    ///
+    /// Anybody but the submitter signs it. The times that it took count where windows are checked for room,
+    /// if they are longer than what the release says. Exit code 4 if it failed; that is signed, too. With
+    /// --dry-run it is rehearsed and nothing is signed.
+    #[command(
+        after_help = "Examples:\n  cutover package rehearse accounts-2.4.1.cutover --host-config applier.toml --earlier accounts-2.4.0.cutover\n  cutover package rehearse accounts-2.4.1.cutover --host-config applier.toml --start bin/accounts --port 8080"
+    )]
+    Rehearse(RehearseArgs),
+}
+
+/// What needs nothing but the package.
 #[derive(Debug, Clone, Subcommand)]
 pub enum PackageCommand {
     /// Write a directory to start from, with what you have to write marked FILL IN

@@ -7,10 +7,10 @@ use cutover_shared::calendar::agenda::{Agenda, Request};
 use cutover_shared::calendar::span::{Span, When, WhenError};
 use cutover_shared::calendar::suggest::{Suggestions, suggest};
 use cutover_shared::calendar::zone::Zone;
-use cutover_shared::case::Case;
+use cutover_shared::case::{Budget, Case};
 use cutover_shared::fold::State;
 use cutover_shared::name::Name;
-use cutover_shared::statement::{Derivation, Release, RolloutPlan};
+use cutover_shared::statement::{Derivation, RolloutPlan};
 use cutover_shared::time::{Time, span};
 use cutover_shared::window::Window;
 use serde::Serialize;
@@ -105,28 +105,24 @@ pub(super) fn request(
         environment: environment.clone(),
         hosts: plan.hosts().map(|planned| planned.host_key).collect(),
         change: release.change,
-        length: length.unwrap_or_else(|| needed(plan, release)).max(shortest(release)),
+        length: length.unwrap_or_else(|| needed(plan, case.budget())).max(case.budget().whole()),
         preferred: release.requested_start,
         days: 90,
         count: 1,
     }
 }
 
-fn shortest(release: &Release) -> Duration {
-    release.apply_budget + release.rollback_reserve
-}
-
 /// How long a plan takes when every host needs its whole budget: the hosts that may go at once together,
 /// one lot after the other, the waits between waves, and the reserve for the last of them.
-fn needed(plan: &RolloutPlan, release: &Release) -> Duration {
+fn needed(plan: &RolloutPlan, budget: Budget) -> Duration {
     let at_once = usize::try_from(plan.at_once).unwrap_or(usize::MAX).max(1);
     let lots: usize = plan.waves.iter().map(|wave| wave.hosts.len().div_ceil(at_once)).sum();
     let waits = plan.waves.len().saturating_sub(1);
     let times = |length: Duration, number: usize| {
         length.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX))
     };
-    let applying = times(release.apply_budget, lots);
-    applying.saturating_add(times(plan.healthy_for, waits)).saturating_add(release.rollback_reserve)
+    let applying = times(budget.apply, lots);
+    applying.saturating_add(times(plan.healthy_for, waits)).saturating_add(budget.reserve)
 }
 
 /// Looks for slots.

@@ -150,8 +150,7 @@ fn booking(state: &State, examined: &Examined, it: &Booking, now: Time) -> Resul
 
 /// Whether the window can hold a deployment at all.
 fn fits(case: &Case, it: &Booking) -> Result<(), Refusal> {
-    let release = case.release.says();
-    let needed = release.apply_budget + release.rollback_reserve;
+    let needed = case.budget().whole();
     if it.window.length() >= needed {
         return Ok(());
     }

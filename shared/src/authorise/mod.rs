@@ -17,9 +17,8 @@ pub mod rules;
 mod sitting;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
-use crate::case::{BookingCase, Case, Verified};
+use crate::case::{BookingCase, Budget, Case, Verified};
 use crate::digest::Digest;
 use crate::fold::{HostRecord, State};
 use crate::key::KeyId;
@@ -139,8 +138,8 @@ pub struct Candidate {
     release: Digest,
     package: Digest,
     window: Window,
-    apply_budget: Duration,
-    rollback_reserve: Duration,
+    budget: Budget,
+    declared_budget: Budget,
     irreversible: bool,
     iteration: Option<(Digest, u32)>,
 }
@@ -214,14 +213,14 @@ impl Candidate {
         self.window
     }
 
-    /// Longest time to a commit.
-    pub fn apply_budget(&self) -> Duration {
-        self.apply_budget
+    /// What the host must have time for: as declared, or as rehearsed where that took longer.
+    pub fn budget(&self) -> Budget {
+        self.budget
     }
 
-    /// Kept at the window's end for going back.
-    pub fn rollback_reserve(&self) -> Duration {
-        self.rollback_reserve
+    /// What the release says of it.
+    pub fn declared_budget(&self) -> Budget {
+        self.declared_budget
     }
 
     /// It was approved as one that cannot be taken back.
@@ -293,8 +292,8 @@ pub fn judge(question: &Question<'_>) -> Result<Candidate, Refusal> {
         release: case.release.id(),
         package: release.package,
         window: booking.booking.says().window,
-        apply_budget: release.apply_budget,
-        rollback_reserve: release.rollback_reserve,
+        budget: case.budget(),
+        declared_budget: case.declared_budget(),
         irreversible: release.irreversible,
         iteration: release.iteration.as_ref().map(|it| (it.grounds, it.number)),
     })

@@ -260,6 +260,9 @@ pub struct Rule {
     /// the vote itself says.
     #[serde(with = "lifetime", skip_serializing_if = "Option::is_none", default)]
     pub approval_lifetime: Option<Duration>,
+    /// Owners other than the submitter who must have rehearsed it, the newest rehearsal a good one.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub rehearsals: u32,
     /// The exceptions that can be made for one release, each by two owners.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub waivable: Vec<Waivable>,
@@ -377,6 +380,7 @@ impl Rule {
             freeze_override: None,
             consults: BTreeSet::new(),
             approval_lifetime: None,
+            rehearsals: 0,
             waivable: Vec::new(),
         }
     }

@@ -187,7 +187,6 @@ impl<'a> Planner<'a> {
             view.cleared.iter().find(|(order, _)| *order == track.order).map(|(_, time)| *time)
         });
         let window = track.booking.booking.says().window;
-        let release = track.case.release.says();
         let begun = match (cleared, view) {
             (Some(time), Some(view)) if connected && view.report.is_some() => {
                 // Connected and idle: the clearance led to nothing yet, or is on its way.
@@ -200,7 +199,7 @@ impl<'a> Planner<'a> {
             (None, Some(view)) => view.heard,
             (None, None) => return None,
         };
-        let deadline = (begun + release.apply_budget + release.rollback_reserve).min(window.end);
+        let deadline = (begun + track.case.budget().whole()).min(window.end);
         if self.now < deadline {
             Some(Standing::Working { step: "unheard".to_owned() })
         } else if cleared.is_some() || step.is_some() {
@@ -247,7 +246,7 @@ impl<'a> Planner<'a> {
 
     /// Hosts that have begun their return, or may have.
     fn mark_going_back(&self, known: &mut BTreeMap<KeyId, Standing>) {
-        let reserve = self.track.case.release.says().rollback_reserve;
+        let reserve = self.track.case.budget().reserve;
         for (host, standing) in known.iter_mut() {
             let view = self.view(host).filter(|_| *standing == Standing::Committed);
             let Some((view, report)) =

@@ -262,6 +262,61 @@ fn a_rehearsal_is_anybodys_but_the_submitters() {
     assert_eq!(world.state.case(&release).unwrap().last_rehearsals().len(), 1);
 }
 
+fn rehearsed(way: Way, result: Rehearsed) -> Rehearsal {
+    Rehearsal {
+        release: way.release,
+        package: way.package,
+        earlier: None,
+        result,
+        steps: Vec::new(),
+        sandbox: because(),
+        transcript: Digest::of(b"transcript"),
+    }
+}
+
+fn in_time(applied: u64, returned: u64) -> Rehearsed {
+    let [applied_in, returned_in] = [applied, returned].map(Duration::from_secs);
+    Rehearsed::Passed { applied_in, returned_in }
+}
+
+#[test]
+fn as_many_owners_as_the_policy_says_have_rehearsed_and_the_newest_rehearsal_went_well() {
+    let mut document = document(1);
+    document.rules[1].rehearsals = 2;
+    let mut world = World::with_policy(document);
+    let way = world.whole_way("1.0");
+    assert_eq!(ask(&world, way), Some(Code::NotRehearsed));
+    world.say(&["ops"], rehearsed(way, in_time(1, 1))).unwrap();
+    world.say(&["ops"], rehearsed(way, in_time(1, 1))).unwrap();
+    assert_eq!(ask(&world, way), Some(Code::NotRehearsed), "one owner, twice");
+    world.say(&["bea"], rehearsed(way, in_time(1, 1))).unwrap();
+    assert_eq!(ask(&world, way), None);
+    let failed = || Rehearsed::Failed { step: because(), reason: because() };
+    world.say(&["bob"], rehearsed(way, failed())).unwrap();
+    assert_eq!(ask(&world, way), Some(Code::NotRehearsed), "as it is known last, it does not work");
+    world.say(&["bob"], rehearsed(way, in_time(1, 1))).unwrap();
+    assert_eq!(ask(&world, way), None);
+}
+
+#[test]
+fn what_took_longer_in_a_rehearsal_needs_more_of_the_window() {
+    let mut world = World::new();
+    let way = world.whole_way("1.0");
+    let case = |world: &World| world.state.case(&way.release).unwrap().clone();
+    let declared = case(&world).declared_budget();
+    world.say(&["ops"], rehearsed(way, in_time(1, 1))).unwrap();
+    assert_eq!(case(&world).budget(), declared, "shorter times give nothing away");
+    let (_, booking) = world.state.booking(&way.booking).unwrap();
+    let left = booking.booking.says().window.end.since(world.now);
+    let longest = left.saturating_sub(declared.apply);
+    world.say(&["ops"], rehearsed(way, in_time(1, longest.as_secs()))).unwrap();
+    assert_eq!(ask(&world, way), None, "it fits to the second");
+    world.say(&["bea"], rehearsed(way, in_time(declared.apply.as_secs() + 1, 1))).unwrap();
+    assert_eq!(ask(&world, way), Some(Code::WindowTooShort), "of both the longest times count");
+    world.say(&["bea"], rehearsed(way, in_time(1, 1))).unwrap();
+    assert_eq!(ask(&world, way), None, "the last rehearsal of an owner counts");
+}
+
 #[test]
 fn a_step_is_an_operators_for_a_host_of_the_booking() {
     let mut world = World::new();

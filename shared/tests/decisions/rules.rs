@@ -337,6 +337,7 @@ const FORWARD: &[Example] = &[
             it.rules[1].consults = names(&["networks"]);
         })
     }),
+    (28, Code::NotRehearsed, And::Nobody, || Scene::under(|it| it.rules[1].rehearsals = 1)),
     (27, Code::ConditionOpen, And::Nobody, || {
         Scene::with(|world, _, way| {
             let says = Vote {

@@ -115,6 +115,7 @@ fn consulting_policy() -> PolicyDocument {
     policy.departments = vec![Department { name: name("networks"), owners: names("alice") }];
     policy.rules[0].consults = names("networks");
     policy.rules[0].approval_lifetime = Some(Duration::from_hours(72));
+    policy.rules[0].rehearsals = 1;
     let by = [Role::ChangeManager, Role::Security];
     policy.rules[0].waivable = vec![Waivable { exception: Exception::Consults, by }];
     policy

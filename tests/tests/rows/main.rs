@@ -3,6 +3,7 @@
 
 mod exceptions;
 mod row_01_drift;
+mod row_02_rehearsal;
 mod row_03_package;
 mod row_08_suggest;
 mod row_14_staging;

@@ -77,7 +77,11 @@ async fn row_01_a_change_that_nobody_approved_is_told_by_the_host_once() -> anyh
     ensure!(stage.hosts[HOST].current().as_ref() == Some(&slot), "the link was put right");
 
     shown(&stage, &release)?;
-    // The next release starts clean, and what was told of the one before is no longer shown.
+    // Without a way back that is whole the host would not go forward; put right, it does. The next release
+    // starts clean, and what was told of the one before is no longer shown.
+    fs::write(site.join("version.txt"), "1.0\n")?;
+    fs::set_permissions(site.join("unhealthy-on.txt"), fs::Permissions::from_mode(0o644))?;
+    fs::remove_file(site.join("added.txt"))?;
     let (_, next) = deployed(&mut stage, "1.1").await?;
     let shown = stage.desk.run("max", &["host", "show", HOST])?;
     ensure!(shown["applications"][0]["drift"] == serde_json::json!([]), "{shown:#}");

@@ -4,10 +4,12 @@ use cutover_machine::{
     Assignment, HealthPolicy, HookPhase, Hooks as MachineHooks, Kind, Rejection, Reversibility,
 };
 use cutover_shared::authorise::Order;
+use cutover_shared::digest::Digest;
 use cutover_shared::name::Name;
 use cutover_shared::package::health::Probe;
 use cutover_shared::package::manifest::{HookStage, Manifest};
 use cutover_shared::refusal::{Code, Refusal};
+use cutover_shared::window::Window;
 
 use crate::settings::{ApplicationSettings, Hooks, ProbeKind};
 
@@ -48,14 +50,18 @@ pub(crate) fn accept(
     if manifest.application != *candidate.application() {
         return Err(mismatch("application"));
     }
-    if manifest.apply_budget != candidate.apply_budget()
-        || manifest.rollback_reserve != candidate.rollback_reserve()
-    {
+    let declared = candidate.declared_budget();
+    if (manifest.apply_budget, manifest.rollback_reserve) != (declared.apply, declared.reserve) {
         return Err(mismatch("apply-budget or rollback-reserve"));
     }
     if manifest.rollback.irreversible != candidate.is_irreversible() {
         return Err(mismatch("irreversible"));
     }
+    allow(manifest, host)
+}
+
+/// Whether the host lets a package with this manifest do what it is about to.
+pub fn allow(manifest: &Manifest, host: &ApplicationSettings) -> Result<(), Refusal> {
     let hooks = HookStage::ALL.into_iter().any(|stage| manifest.hooks.at(stage).is_some());
     if hooks && host.hooks == Hooks::Refused {
         return Err(Refusal::new(Code::Inhibited, "this host's configuration refuses hooks"));
@@ -87,13 +93,42 @@ pub(crate) fn accept(
     Ok(())
 }
 
-pub(crate) fn forward_assignment(
-    manifest: &Manifest,
-    order: &Order,
-    name: &Name,
-    generation: u64,
-) -> Assignment {
-    let candidate = order.candidate();
+/// What an order to go forward says beside the package's own manifest.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// The package.
+    pub package: Digest,
+    /// The `release` statement.
+    pub release: Digest,
+    /// The `booking`.
+    pub order: Digest,
+    /// The host's order generation.
+    pub generation: u64,
+    /// When.
+    pub window: Window,
+    /// What applying takes at most.
+    pub apply_budget: std::time::Duration,
+    /// What is kept for going back.
+    pub rollback_reserve: std::time::Duration,
+}
+
+impl Terms {
+    pub(crate) fn of(order: &Order, generation: u64) -> Self {
+        let candidate = order.candidate();
+        Self {
+            package: candidate.package(),
+            release: candidate.release(),
+            order: candidate.order(),
+            generation,
+            window: candidate.window(),
+            apply_budget: candidate.budget().apply,
+            rollback_reserve: candidate.budget().reserve,
+        }
+    }
+}
+
+/// What the deployment machine is told to do, to bring in a package with this manifest on these terms.
+pub fn forward_assignment(manifest: &Manifest, name: &Name, terms: &Terms) -> Assignment {
     let present = |stage: &HookStage| manifest.hooks.at(*stage).is_some();
     let undone =
         |stage: &HookStage| manifest.hooks.at(*stage).is_some_and(|hook| hook.undo.is_some());
@@ -104,15 +139,15 @@ pub(crate) fn forward_assignment(
     let slowest = manifest.health.iter().map(|check| check.timeout).max();
     Assignment {
         application: name.to_string(),
-        generation,
-        package: candidate.package(),
-        release: candidate.release(),
-        booking: candidate.order(),
+        generation: terms.generation,
+        package: terms.package,
+        release: terms.release,
+        booking: terms.order,
         kind: Kind::Forward,
-        window_start: candidate.window().start,
-        window_end: candidate.window().end,
-        apply_budget: candidate.apply_budget(),
-        rollback_reserve: candidate.rollback_reserve(),
+        window_start: terms.window.start,
+        window_end: terms.window.end,
+        apply_budget: terms.apply_budget,
+        rollback_reserve: terms.rollback_reserve,
         hooks: MachineHooks { forward: phases(&present), undo: phases(&undone) },
         health: HealthPolicy {
             start_grace: policy.start_grace,
@@ -124,7 +159,7 @@ pub(crate) fn forward_assignment(
             bake: policy.bake,
             bake_tolerance: policy.bake_tolerance,
         },
-        reversibility: if candidate.is_irreversible() {
+        reversibility: if manifest.rollback.irreversible {
             Reversibility::Irreversible
         } else {
             Reversibility::Reversible

@@ -45,15 +45,17 @@ impl Core {
             Effect::Preflight { assignment } => {
                 self.preflight(name, id, assignment.slot(), outside);
             }
-            Effect::Hook { slot, phase, direction } => {
-                self.work(name, id, Work::Hook { slot, phase, direction });
-            }
             Effect::Stop => self.stop(name, id),
-            Effect::Switch { to } => self.work(name, id, Work::Switch { to }),
-            Effect::Start { .. } => self.work(name, id, Work::Start),
-            Effect::Check { slot, .. } => self.work(name, id, Work::Check { slot }),
-            Effect::CleanUp { slot } => self.work(name, id, Work::CleanUp { slot }),
-            Effect::Settle { slot } => self.work(name, id, Work::Settle { slot }),
+            effect @ (Effect::Hook { .. }
+            | Effect::Switch { .. }
+            | Effect::Start { .. }
+            | Effect::Check { .. }
+            | Effect::CleanUp { .. }
+            | Effect::Settle { .. }) => {
+                if let Some(work) = Work::of(&effect) {
+                    self.work(name, id, work);
+                }
+            }
         }
     }
 
@@ -169,30 +171,27 @@ impl Core {
             answer
         };
         let Some(deployment) = self.deployments.get_mut(name) else { return };
-        let machine = &mut deployment.machine;
-        let (taken, note) = match answer {
-            Answer::Done | Answer::Repaired(..) => (machine.handle_done(effect, now), None),
-            Answer::Started(running) => {
-                deployment.watched = Some(running);
-                let taken = machine.handle_done(effect, now);
-                self.watch(name, running);
-                (taken, None)
-            }
+        let (note, running) = match &answer {
+            Answer::Done | Answer::Repaired(..) => (None, None),
+            Answer::Started(running) => (None, Some(*running)),
             Answer::Failed(why) => {
-                let note = Note::warn("failed").of(name).saying(&format!("{effect}: {why}"));
-                (machine.handle_failed(effect, why, now), Some(note))
+                let facts = format!("{effect}: {why}");
+                (Some(Note::warn("failed").of(name).saying(&facts)), None)
             }
-            Answer::Blocked(why) => {
-                let note = Note::info("blocked").of(name).saying(&why);
-                (machine.handle_blocked(effect, why, now), Some(note))
-            }
+            Answer::Blocked(why) => (Some(Note::info("blocked").of(name).saying(why)), None),
             Answer::Sample(sample) => {
                 let readings = || format!("{:?}", sample.readings);
                 let unhealthy = || Note::warn("unhealthy").of(name).saying(&readings());
-                let note = (!sample.healthy()).then(unhealthy);
-                (machine.handle_sample(effect, sample, now), note)
+                ((!sample.healthy()).then(unhealthy), None)
             }
         };
+        if running.is_some() {
+            deployment.watched = running;
+        }
+        let taken = answer.give(&mut deployment.machine, effect, now);
+        if let Some(running) = running {
+            self.watch(name, running);
+        }
         if let Some(note) = note {
             self.note(note);
         }

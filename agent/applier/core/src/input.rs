@@ -1,6 +1,6 @@
 //! Everything that can happen to the applier, and what is lent to it meanwhile.
 
-use cutover_machine::{EffectId, Now, Sample};
+use cutover_machine::{EffectId, Machine, Now, Rejection, Sample};
 use cutover_shared::digest::Digest;
 use cutover_shared::key::PublicKey;
 use cutover_shared::name::Name;
@@ -167,6 +167,18 @@ pub enum Answer {
     Blocked(String),
     /// A round of health checks.
     Sample(Sample),
+}
+
+impl Answer {
+    /// Gives the answer to the machine that asked.
+    pub fn give(self, machine: &mut Machine, effect: EffectId, now: Now) -> Result<(), Rejection> {
+        match self {
+            Self::Done | Self::Started(_) | Self::Repaired(..) => machine.handle_done(effect, now),
+            Self::Failed(why) => machine.handle_failed(effect, why, now),
+            Self::Blocked(why) => machine.handle_blocked(effect, why, now),
+            Self::Sample(sample) => machine.handle_sample(effect, sample, now),
+        }
+    }
 }
 
 /// A frame of the network half that is none of the core's business: bytes of a package, for whoever

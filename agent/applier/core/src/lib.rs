@@ -43,6 +43,7 @@ mod settings;
 mod stops;
 
 pub use applier::Core;
+pub use assignment::{Terms, allow, forward_assignment};
 pub use drift::SWEEP_LIMIT;
 pub use input::{Answer, Delivery, Input, Ledger, Nonces, Outside, Running};
 pub use join::{JOIN_PREFIX, read_join};

@@ -17,7 +17,7 @@ use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::statement::Phase;
 
 use crate::applier::Core;
-use crate::assignment::{accept, coded, forward_assignment, refusal_of};
+use crate::assignment::{Terms, accept, coded, forward_assignment, refusal_of};
 use crate::deployment::Hand;
 use crate::input::Outside;
 use crate::output::{Note, Output};
@@ -264,7 +264,8 @@ impl Core {
         };
         let candidate = cleared.candidate();
         let generation = deployment.machine.record().generation + 1;
-        let assignment = forward_assignment(package.manifest(), &cleared, name, generation);
+        let terms = Terms::of(&cleared, generation);
+        let assignment = forward_assignment(package.manifest(), name, &terms);
         let saved =
             SavedOrder { order, end: candidate.window().end, iteration: candidate.iteration() };
         hand.package = Some(package);

@@ -1,6 +1,6 @@
 //! What the core wants done, as data.
 
-use cutover_machine::{Direction, EffectId, HookPhase, Slot};
+use cutover_machine::{Direction, Effect, EffectId, HookPhase, Slot};
 use cutover_shared::digest::Digest;
 use cutover_shared::name::Name;
 use cutover_shared::protocol::FromApplier;
@@ -147,6 +147,29 @@ pub enum Work {
         /// The committed release; `None`: there is to be no link.
         slot: Option<Slot>,
     },
+}
+
+impl Work {
+    /// The work that an effect is, where it is nothing but work; none where the driver of the machine has
+    /// more to do for it.
+    pub fn of(effect: &Effect) -> Option<Self> {
+        Some(match effect {
+            Effect::Hook { slot, phase, direction } => {
+                Self::Hook { slot: *slot, phase: *phase, direction: *direction }
+            }
+            Effect::Switch { to } => Self::Switch { to: *to },
+            Effect::Start { .. } => Self::Start,
+            Effect::Check { slot, .. } => Self::Check { slot: *slot },
+            Effect::CleanUp { slot } => Self::CleanUp { slot: *slot },
+            Effect::Settle { slot } => Self::Settle { slot: *slot },
+            Effect::Stop
+            | Effect::Persist { .. }
+            | Effect::RequestClearance { .. }
+            | Effect::Assemble { .. }
+            | Effect::Preflight { .. }
+            | Effect::Abort { .. } => return None,
+        })
+    }
 }
 
 /// How much a note matters.

@@ -113,7 +113,8 @@ const fn roles(code: Code) -> &'static [Role] {
         | Code::Inhibited
         | Code::Busy
         // A department has speakers, and no role.
-        | Code::NotConsulted => &[],
+        | Code::NotConsulted
+        | Code::NotRehearsed => &[],
     }
 }
 

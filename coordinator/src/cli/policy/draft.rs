@@ -227,6 +227,7 @@ mod tests {
         let department = policy.departments[0].name.clone();
         assert_eq!(policy.rules[1].consults, [department].into());
         assert!(policy.rules[1].approval_lifetime.is_some());
+        assert_eq!(policy.rules[1].rehearsals, 1);
         let standing = policy.rules[3].standing_window;
         assert_eq!(standing, Some(std::time::Duration::from_mins(30)));
     }

@@ -24,6 +24,7 @@ pub(super) fn text(policy: &PolicyDocument) -> String {
         "standing",
         "duties",
         "consults",
+        "rehearsals",
         "approvals last",
         "witnesses",
         "passes freezes",
@@ -92,7 +93,7 @@ fn key_row(entry: &KeyEntry) -> [String; 6] {
     ]
 }
 
-fn rule_row(rule: &Rule) -> [String; 15] {
+fn rule_row(rule: &Rule) -> [String; 16] {
     let after =
         rule.after.iter().map(|proof| format!("{} on {} hosts", proof.environment, proof.hosts));
     let waivable = rule.waivable.iter().map(|it| format!("{} by {}", it.exception, pair(it.by)));
@@ -108,6 +109,7 @@ fn rule_row(rule: &Rule) -> [String; 15] {
         rule.standing_window.map(span::format).unwrap_or_default(),
         word(&rule.duties),
         rule.consults.iter().map(Name::as_str).collect::<Vec<_>>().join(", "),
+        if rule.rehearsals == 0 { String::new() } else { rule.rehearsals.to_string() },
         rule.approval_lifetime.map(span::format).unwrap_or_default(),
         if rule.witnesses == 0 { String::new() } else { rule.witnesses.to_string() },
         rule.freeze_override.map_or_else(|| "nobody".to_owned(), |role| pair([CHANGES, role])),

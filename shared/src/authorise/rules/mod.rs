@@ -6,6 +6,7 @@ mod emergency;
 mod exception;
 mod halting;
 mod moment;
+mod rehearsing;
 mod returning;
 
 use super::Question;
@@ -16,6 +17,7 @@ use crate::statement::Verdict;
 
 pub use consulting::{Answer, Condition, answer, conditions, mandatory_departments};
 pub use moment::unproven_before;
+pub use rehearsing::rehearsed_by;
 
 pub(super) use approval::duties_separate_so_far;
 pub(super) use exception::{overrides, waivers};
@@ -82,6 +84,8 @@ pub const BOOKED: u16 = 3;
 pub const CONSULTED: u16 = 26;
 /// The board's conditions are met.
 pub const CONDITIONS: u16 = 27;
+/// Somebody else rehearsed it.
+pub const REHEARSED: u16 = 28;
 
 /// Everything that must hold to go forward, in the order in which refusals are told. That one release, one
 /// package and one environment run through all of it is seen to by the fold (`fold::examine`): what does
@@ -134,6 +138,7 @@ pub const FORWARD: &[Rule] = &[
         "the board's conditions are met",
         consulting::conditions_met,
     ),
+    Rule::new(REHEARSED, Stage::Booking, "somebody else rehearsed it", rehearsing::rehearsed),
 ];
 
 /// Everything that must hold for an ordered return.

@@ -60,12 +60,12 @@ pub(super) fn reach(q: &Question<'_>, case: &Case, window: Window) -> Window {
     if q.now < window.start {
         return window;
     }
-    let release = case.release.says();
+    let budget = case.budget();
     let apply = match q.phase {
-        Phase::Start => release.apply_budget,
+        Phase::Start => budget.apply,
         Phase::Activate => Duration::ZERO,
     };
-    Window { start: q.now, end: (q.now + apply + release.rollback_reserve).min(window.end) }
+    Window { start: q.now, end: (q.now + apply + budget.reserve).min(window.end) }
 }
 
 /// Whether the last of these outcomes by a host that tells of an end is that it committed.
@@ -125,13 +125,13 @@ pub(super) fn environments_proven(q: &Question<'_>) -> Result<(), Refusal> {
 // 22
 pub(super) fn window_open(q: &Question<'_>) -> Result<(), Refusal> {
     let (case, booking) = q.booking()?;
-    let release = case.release.says();
+    let budget = case.budget();
     let window = booking.booking.says().window;
     let apply = match q.phase {
-        Phase::Start => release.apply_budget,
+        Phase::Start => budget.apply,
         Phase::Activate => Duration::ZERO,
     };
-    match window.position(q.now, apply, release.rollback_reserve) {
+    match window.position(q.now, apply, budget.reserve) {
         Position::Open => Ok(()),
         Position::Before => refuse(Code::WindowNotOpen, format!("opens at {}", window.start)),
         Position::After => refuse(Code::WindowClosed, format!("closed at {}", window.end)),
@@ -140,7 +140,7 @@ pub(super) fn window_open(q: &Question<'_>) -> Result<(), Refusal> {
             format!(
                 "{} s left, {} s needed to apply and, if need be, go back",
                 window.end.since(q.now).as_secs(),
-                (apply + release.rollback_reserve).as_secs()
+                (apply + budget.reserve).as_secs()
             ),
         ),
     }

@@ -152,7 +152,7 @@ fn assumed_booking(state: &State, case: &Case, environment: &Name, now: Time) ->
         package: release.package,
         application: release.application.clone(),
         environment: environment.clone(),
-        window: Window { start: now, end: now + release.apply_budget + release.rollback_reserve },
+        window: Window { start: now, end: now + case.budget().whole() },
         derivation: None,
         plan: RolloutPlan {
             waves,

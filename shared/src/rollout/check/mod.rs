@@ -165,9 +165,7 @@ impl<'a> Facts<'a> {
     /// Whether a clearance from before this run of the coordinator may be at work.
     fn maybe_begun_unseen(&self, key: &KeyId) -> bool {
         let window = self.booking.booking.says().window;
-        let release = self.case.release.says();
-        let budget = release.apply_budget + release.rollback_reserve;
-        let latest = (self.fleet.since + budget).min(window.end);
+        let latest = (self.fleet.since + self.case.budget().whole()).min(window.end);
         !self.views.contains_key(key) && window.contains(self.fleet.since) && self.now < latest
     }
 
@@ -265,7 +263,7 @@ impl<'a> Facts<'a> {
         let says = self.booking.booking.says();
         let release = self.case.release.says();
         let record = self.state.host(key);
-        let ends = self.now + release.apply_budget + release.rollback_reserve;
+        let ends = self.now + self.case.budget().whole();
         let wave = self.plan.hosts.iter().find(|it| it.host_key == *key).map(|it| &it.wave);
         let healthy = wave.and_then(|wave| self.healthy.get(wave));
         let cases = [

@@ -49,7 +49,6 @@ impl Facts<'_> {
     /// and the waves it knows exactly.
     fn rule_holds(&self, host: &PlannedState, refusal: &Refusal) -> bool {
         let says = self.booking.booking.says();
-        let release = self.case.release.says();
         let code = refusal.code;
         let earlier_unproven = self.unproven.is_some_and(|(_, wave)| {
             let waves = says.plan.waves.iter().map(|it| &it.name);
@@ -67,7 +66,7 @@ impl Facts<'_> {
             return self.now >= says.window.end;
         }
         if code == Code::WindowTooShort {
-            let ends = self.now + release.apply_budget + release.rollback_reserve;
+            let ends = self.now + self.case.budget().whole();
             return ends > says.window.end;
         }
         if code == Code::NotReleased {
