@@ -382,4 +382,11 @@ impl Judgement {
     pub fn is_accepted(&self) -> bool {
         matches!(self, Self::Accepted { .. })
     }
+
+    /// Why; it may be empty for a yes.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Accepted { reason } | Self::Denied { reason } => reason,
+        }
+    }
 }

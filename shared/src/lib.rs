@@ -15,12 +15,14 @@
 //! - [`policy`], [`case`], [`mod@authorise`]: who may say what, what has been said about one release, and
 //!   whether this host may act on it now; [`evidence`]: the part of the log that shows it.
 //! - [`fold`], [`rollout`], [`window`]: the state of everything, whose turn it is, and when.
+//! - [`board`]: what the change advisory board is to decide, and what went by it.
 //! - [`turn`], [`witness`]: who gets a clearance, by the coordinator's word and by witnesses'.
 //! - [`metrics`]: how timely the process is and how well it goes, from the log alone.
 //! - [`calendar`]: civil times, windows that come again, and which slot a release could have.
 //! - [`protocol`]: the messages between coordinator, people and hosts, and between the agent's halves.
 
 pub mod authorise;
+pub mod board;
 pub mod calendar;
 pub mod case;
 pub mod codec;

@@ -5,6 +5,7 @@
 
 mod history;
 mod next;
+pub(super) mod route;
 mod who;
 
 use clap::Args;
@@ -23,6 +24,7 @@ use serde::Serialize;
 
 use self::history::{Happened, history};
 use self::next::{Next, next};
+pub(super) use self::who::who_votes;
 use self::who::{Who, who_acts};
 use super::context::Context;
 use super::exceptions::{ExceptionReport, exceptions};
@@ -81,6 +83,8 @@ struct Here {
     booking: Option<Digest>,
     /// When the last host can begin, in the window that is booked.
     before: Option<Time>,
+    /// Why the board is not asked, where it is not.
+    without_the_board: Option<String>,
     /// What two owners let it do without.
     exceptions: Vec<ExceptionReport>,
     refusals: Vec<Refused>,
@@ -175,7 +179,7 @@ fn explain_here(
         about: rules::FORWARD.iter().find(|it| it.number == rule).map_or("", |it| it.about),
         code: refusal.code,
         next: refusal.code.remedy(),
-        who: who_acts(state, case, environment, refusal.code),
+        who: who_acts(state, case, environment, refusal.code, now),
         hosts: if hosts.len() == asked.len() { Vec::new() } else { hosts },
         facts: refusal.facts,
     });
@@ -185,6 +189,7 @@ fn explain_here(
         detail: standing.detail.clone(),
         booking: standing.booking,
         before: last_start.filter(|it| now <= *it),
+        without_the_board: route::without_the_board(state, case, environment),
         exceptions: exceptions(state, case, environment, now),
         refusals: refusals.collect(),
         hosts: reports,
@@ -212,14 +217,20 @@ fn refused(
 
 /// Whether these bytes, under this statement, go nowhere any more.
 const fn is_last_word(code: Code) -> bool {
-    matches!(code, Code::Denied | Code::Returned | Code::Cancelled | Code::Superseded)
+    matches!(
+        code,
+        Code::Denied | Code::Returned | Code::Cancelled | Code::Superseded | Code::Closed
+    )
 }
 
 /// What is dealt with first: the order of the rules, but a window is booked when the release is approved.
-const fn due(rule: u16) -> (u16, bool) {
-    const BOOKED: u16 = 3;
-    const APPROVED: u16 = 15;
-    if rule == BOOKED { (APPROVED, true) } else { (rule, false) }
+const fn due(rule: u16) -> (u16, u8) {
+    match rule {
+        rules::BOOKED => (rules::APPROVED, 2),
+        rules::CONSULTED => (rules::APPROVED, 1),
+        rules::CONDITIONS => (rules::DELIVERED, 1),
+        _ => (rule, 0),
+    }
 }
 
 /// What refuses where no host is enrolled: that, and everything that has nothing to do with hosts.
@@ -257,6 +268,8 @@ impl Explained {
 impl Here {
     fn text(&self) -> String {
         let mut lines = vec![format!("{}: {}; {}", self.environment, self.state, self.detail)];
+        lines
+            .extend(self.without_the_board.iter().map(|why| format!("  without the board: {why}")));
         lines.extend(self.exceptions.iter().map(ExceptionReport::text));
         for refused in &self.refusals {
             let Refused { rule, about, code, facts, next, who, hosts } = refused;

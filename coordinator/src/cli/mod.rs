@@ -6,11 +6,14 @@
 
 pub mod assess;
 pub mod book;
+pub mod cab;
 mod cache;
 pub mod calendar;
 pub mod cancel;
 pub mod client;
+pub mod close;
 pub mod completions;
+pub mod consult;
 pub mod context;
 pub mod cosign;
 pub mod deliver;
@@ -100,6 +103,10 @@ enum Command {
     Review(review::ReviewArgs),
     Assess(assess::AssessArgs),
     Vote(vote::VoteArgs),
+    #[command(subcommand)]
+    Cab(cab::CabCommand),
+    #[command(subcommand)]
+    Consult(consult::ConsultCommand),
     Deliver(deliver::DeliverArgs),
     Book(book::BookArgs),
     Suggest(suggest::SuggestArgs),
@@ -111,6 +118,7 @@ enum Command {
     Resume(resume::ResumeArgs),
     Cancel(cancel::CancelArgs),
     Rollback(rollback::RollbackArgs),
+    Close(close::CloseArgs),
     #[command(subcommand)]
     Freeze(freeze::FreezeCommand),
     #[command(subcommand)]
@@ -177,6 +185,8 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Review(args) => review::run(context, args).await,
         Command::Assess(args) => assess::run(context, args).await,
         Command::Vote(args) => vote::run(context, args).await,
+        Command::Cab(command) => cab::run(context, command).await,
+        Command::Consult(command) => consult::run(context, command).await,
         Command::Deliver(args) => deliver::run(context, args).await,
         Command::Book(args) => book::run(context, args).await,
         Command::Suggest(args) => suggest::run(context, args).await,
@@ -186,6 +196,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Resume(args) => resume::run(context, args).await,
         Command::Cancel(args) => cancel::run(context, args).await,
         Command::Rollback(args) => rollback::run(context, args).await,
+        Command::Close(args) => close::run(context, args).await,
         Command::Freeze(command) => freeze::run(context, command).await,
         Command::Emergency(command) => emergency::run(context, command).await,
         Command::Standard(command) => standard::run(context, command).await,

@@ -15,7 +15,7 @@ use super::names;
 #[derive(Debug, Clone, Args)]
 #[command(
     group = ArgGroup::new("judgement").required(true),
-    after_help = "Examples:\n  cutover vote R-7 --approve\n  cutover vote R-7 --reject 'Not in the week of the elections.' --environment production"
+    after_help = "Examples:\n  cutover vote R-7 --approve\n  cutover vote R-7 --approve --condition 'The desk knows by Thursday.'\n  cutover vote R-7 --reject 'Not in the week of the elections.' --environment production"
 )]
 pub struct VoteArgs {
     /// The release: R-7, or the beginning of its statement's digest
@@ -30,6 +30,9 @@ pub struct VoteArgs {
     /// Why yes
     #[arg(long, conflicts_with = "reject", value_name = "TEXT", default_value = "")]
     pub reason: String,
+    /// What the yes hangs on, to be confirmed before the window is released; several times for several
+    #[arg(long = "condition", conflicts_with = "reject", value_name = "TEXT")]
+    pub conditions: Vec<String>,
     /// For this environment only; several times for several [default: all of the release's]
     #[arg(long = "environment", value_name = "ENVIRONMENT")]
     pub environments: Vec<Name>,
@@ -49,15 +52,13 @@ fn statement(args: &VoteArgs, state: &State, now: Time) -> Result<Statement, Fai
     let case = names::release(state, &args.release)?;
     let environments = names::environments(case, &args.environments)?;
     let judgement = judgement(args.reject.as_deref(), &args.reason);
-    Ok(Statement::new(
-        now,
-        Vote { release: case.release.id(), environments, judgement, conditions: Vec::new() },
-    ))
+    let (release, conditions) = (case.release.id(), args.conditions.clone());
+    Ok(Statement::new(now, Vote { release, environments, judgement, conditions }))
 }
 
 #[cfg(test)]
 mod tests {
-    use cutover_shared::statement::Judgement;
+    use cutover_shared::statement::{Judgement, Says};
 
     use super::super::names::parse;
     use super::super::names::scene::{Scene, names};
@@ -82,6 +83,10 @@ mod tests {
             made("R-1 --reject later --environment production"),
             vote(names(["production"]), Judgement::Denied { reason })
         );
+        let on_conditions = made("R-1 --approve --condition call --condition wait");
+        let Says::Vote(vote) = on_conditions else { panic!("a vote") };
+        assert_eq!(vote.conditions, ["call", "wait"]);
         assert!(parse::<VoteArgs>("R-1").is_err());
+        assert!(parse::<VoteArgs>("R-1 --reject no --condition call").is_err());
     }
 }

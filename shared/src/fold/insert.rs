@@ -47,6 +47,7 @@ impl State {
             self.policy_indexes.entry(document.version).or_insert(index);
             let epoch = document.epoch.as_ref().map(|it| (document.version, it.last_good.clone()));
             self.epochs.extend(epoch);
+            self.policies.entry(index).or_insert_with(|| policy.clone());
             self.note_unknown_predicates(&policy);
             if let Some(before) = self.policy.replace(policy) {
                 self.revise(&before);

@@ -118,6 +118,8 @@ pub struct CalendarRecord {
 pub struct State {
     policy: Option<TrustPolicy>,
     policy_indexes: BTreeMap<u64, u64>,
+    /// Each version that stands in the part of the log that was folded, by its place there.
+    policies: BTreeMap<u64, TrustPolicy>,
     epochs: BTreeMap<u64, TreeHead>,
     next_index: u64,
     hosts: Table<KeyId, HostRecord>,
@@ -239,6 +241,11 @@ impl State {
     /// Where in the log each policy version is.
     pub fn policy_indexes(&self) -> &BTreeMap<u64, u64> {
         &self.policy_indexes
+    }
+
+    /// The policy that was in force where `index` is written; none where that is before what was folded.
+    pub fn policy_at(&self, index: u64) -> Option<&TrustPolicy> {
+        self.policies.range(..index).next_back().map(|(_, policy)| policy)
     }
 
     /// The last good heads of log epochs, by the policy version that names each.

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use cutover_shared::authorise::rules::{Answer, standpoints};
 use cutover_shared::case::Case;
 use cutover_shared::fold::State;
 use cutover_shared::fold::standing::newest_booking;
 use cutover_shared::name::Name;
 use cutover_shared::policy::{Duties, KeyStatus, Role};
 use cutover_shared::refusal::Code;
+use cutover_shared::time::Time;
 use serde::Serialize;
 
 /// Who must act.
@@ -15,6 +17,9 @@ use serde::Serialize;
 pub(super) struct Who {
     /// In one of these roles; empty when it passes by itself, or is the host's matter.
     roles: Vec<Role>,
+    /// Or for one of these departments.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    departments: Vec<Name>,
     /// Those who hold it for this application and environment, and no duty that forbids it.
     owners: BTreeSet<Name>,
 }
@@ -22,12 +27,13 @@ pub(super) struct Who {
 impl Who {
     /// Whether nobody must: it passes by itself, or is the host's matter.
     pub(super) fn is_nobody(&self) -> bool {
-        self.roles.is_empty()
+        self.roles.is_empty() && self.departments.is_empty()
     }
 
     /// For people; `None` when nobody must.
     pub(super) fn text(&self) -> Option<String> {
-        let roles: Vec<_> = self.roles.iter().map(|role| role.name()).collect();
+        let roles = self.roles.iter().map(|role| role.name());
+        let roles: Vec<_> = roles.chain(self.departments.iter().map(Name::as_str)).collect();
         let owners: Vec<_> = self.owners.iter().map(Name::as_str).collect();
         match (roles.is_empty(), owners.is_empty()) {
             (true, _) => None,
@@ -40,13 +46,29 @@ impl Who {
 }
 
 /// Who must act on a refusal with that code.
-pub(super) fn who_acts(state: &State, case: &Case, environment: &Name, code: Code) -> Who {
+pub(super) fn who_acts(
+    state: &State,
+    case: &Case,
+    environment: &Name,
+    code: Code,
+    now: Time,
+) -> Who {
     let roles =
         if code == Code::Held { holders_of_the_hold(state, case) } else { roles(code).to_vec() };
     // A hold, a policy and a freeze are nobody's duty on the release.
     let duty = !matches!(code, Code::Held | Code::Frozen | Code::GroundMissing);
     let owners = roles.iter().flat_map(|role| may_act(state, case, environment, *role, duty));
-    Who { owners: owners.collect(), roles }
+    let mut owners: BTreeSet<_> = owners.collect();
+    let mut departments = Vec::new();
+    if code == Code::NotConsulted {
+        for it in standpoints(state, case, environment, now) {
+            if it.mandatory && it.answer != Answer::Yes {
+                departments.push(it.department.clone());
+                owners.extend(speakers(state, case, it.department));
+            }
+        }
+    }
+    Who { owners, roles, departments }
 }
 
 /// The roles whose act takes the refusal away.
@@ -131,6 +153,20 @@ fn holders_of_the_hold(state: &State, case: &Case) -> Vec<Role> {
     [Role::ChangeManager, Role::Security].into_iter().filter(held_as).collect()
 }
 
+/// Those who speak for a department and did not submit the release.
+fn speakers(state: &State, case: &Case, department: &Name) -> BTreeSet<Name> {
+    let known = state.policy().and_then(|policy| policy.department(department));
+    let mut owners = known.map(|it| it.owners.clone()).unwrap_or_default();
+    let authors = case.release.owners();
+    owners.retain(|owner| !authors.contains(owner));
+    owners
+}
+
+/// Those who can still vote on a release.
+pub(in crate::cli) fn who_votes(state: &State, case: &Case, environment: &Name) -> BTreeSet<Name> {
+    may_act(state, case, environment, Role::Board, true)
+}
+
 /// The owners of active keys with the role for this release; where the act is a duty on it, without those
 /// whom another duty bars.
 fn may_act(
@@ -209,7 +245,9 @@ mod tests {
 
     fn told(scene: &Scene, code: Code) -> String {
         let case = scene.state.cases().next().unwrap();
-        who_acts(&scene.state, case, &name("production"), code).text().unwrap_or_default()
+        who_acts(&scene.state, case, &name("production"), code, scene.now)
+            .text()
+            .unwrap_or_default()
     }
 
     #[test]

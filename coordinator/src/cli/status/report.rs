@@ -199,7 +199,7 @@ impl ReleaseReport {
         let standing = release_standing(state, case, now);
         let given_up = matches!(
             standing.word,
-            Lifecycle::Cancelled | Lifecycle::Denied | Lifecycle::Superseded
+            Lifecycle::Cancelled | Lifecycle::Denied | Lifecycle::Superseded | Lifecycle::Closed
         );
         let environments = standing.environments.into_iter().map(|it| {
             let here =

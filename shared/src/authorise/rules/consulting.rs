@@ -1,17 +1,20 @@
 //! Rules 26 and 27: other departments' yes, and the conditions of the board's.
 
-use std::collections::BTreeSet;
+use serde::Serialize;
 
 use super::exception::waived;
 use super::{Question, policy_rule, refuse};
 use crate::case::{Case, Verified};
+use crate::fold::State;
 use crate::name::Name;
 use crate::policy::Exception;
 use crate::refusal::{Code, Refusal};
 use crate::statement::{Consult, TaskKind};
+use crate::time::Time;
 
 /// What a department has said of a release in an environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Answer {
     /// Nothing that counts.
     None,
@@ -21,27 +24,65 @@ pub enum Answer {
     No,
 }
 
-/// The departments that must have said yes: those of the policy's rule, and those that were asked so.
-pub fn mandatory_departments<'a>(
-    case: &'a Case,
-    environment: &Name,
-    by_rule: &'a BTreeSet<Name>,
-) -> BTreeSet<&'a Name> {
-    let asked = case.consults.iter().filter_map(|it| match it.says() {
-        Consult::Asked { environments, department, mandatory: true, .. }
-            if environments.contains(environment) =>
-        {
-            Some(department)
+impl Answer {
+    /// The word; nothing where nothing was said.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Yes => "yes",
+            Self::No => "no",
         }
-        Consult::Asked { .. } | Consult::Answered { .. } => None,
-    });
-    by_rule.iter().chain(asked).collect()
+    }
 }
 
-/// What a department has said, as it stands at `now`. The last answer of each of its owners counts, as long
-/// as the policy lets that owner speak for it.
-pub fn answer(q: &Question<'_>, case: &Case, department: &Name, environment: &Name) -> Answer {
-    let known = q.state.policy().and_then(|it| it.department(department));
+/// Where a department stands on a release in an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standpoint<'a> {
+    /// The department.
+    pub department: &'a Name,
+    /// Whether it must have said yes: the policy's rule says so, or somebody who asked it.
+    pub mandatory: bool,
+    /// What it has said.
+    pub answer: Answer,
+}
+
+/// The departments that must answer, or were asked, or have answered, in the order of their names.
+pub fn standpoints<'a>(
+    state: &'a State,
+    case: &'a Case,
+    environment: &Name,
+    now: Time,
+) -> Vec<Standpoint<'a>> {
+    let change = case.release.says().change;
+    let rule = state.policy().and_then(|policy| policy.rule(environment, change).ok());
+    let mut found: Vec<Standpoint<'a>> = Vec::new();
+    let mut add = |department: &'a Name, mandatory| match found
+        .iter_mut()
+        .find(|it| it.department == department)
+    {
+        Some(known) => known.mandatory |= mandatory,
+        None => {
+            let answer = answer(state, case, department, environment, now);
+            found.push(Standpoint { department, mandatory, answer });
+        }
+    };
+    for department in rule.iter().flat_map(|rule| &rule.consults) {
+        add(department, true);
+    }
+    for consult in case.consults.iter().map(Verified::says) {
+        if consult.environments().contains(environment) {
+            let mandatory = matches!(consult, Consult::Asked { mandatory: true, .. });
+            add(consult.department(), mandatory);
+        }
+    }
+    found.sort_by_key(|it| it.department);
+    found
+}
+
+/// The last answer of each of the department's owners counts, as long as the policy lets that owner speak
+/// for it.
+fn answer(state: &State, case: &Case, department: &Name, environment: &Name, now: Time) -> Answer {
+    let known = state.policy().and_then(|it| it.department(department));
     let Some(known) = known else { return Answer::None };
     let mut answer = Answer::None;
     let mut answers = case.answers_of(department, environment);
@@ -52,7 +93,7 @@ pub fn answer(q: &Question<'_>, case: &Case, department: &Name, environment: &Na
         if !judgement.is_accepted() {
             return Answer::No;
         }
-        if said.header().covers(q.now) {
+        if said.header().covers(now) {
             answer = Answer::Yes;
         }
     }
@@ -62,24 +103,18 @@ pub fn answer(q: &Question<'_>, case: &Case, department: &Name, environment: &Na
 // 26
 pub(super) fn consulted(q: &Question<'_>) -> Result<(), Refusal> {
     let (case, booking) = q.booking()?;
-    let rule = policy_rule(q, case, booking)?;
+    policy_rule(q, case, booking)?;
     let environment = &booking.booking.says().environment;
     let excepted = waived(q, (case, booking), Exception::Consults);
-    for department in mandatory_departments(case, environment, &rule.consults) {
-        match answer(q, case, department, environment) {
-            Answer::Yes => {}
-            Answer::None if excepted => {}
-            Answer::None => {
-                let facts = format!("{department} has not answered for {environment}");
-                return refuse(Code::NotConsulted, facts);
-            }
-            Answer::No => {
-                return refuse(
-                    Code::NotConsulted,
-                    format!("{department} says no for {environment}"),
-                );
-            }
-        }
+    let standpoints = standpoints(q.state, case, environment, q.now);
+    for Standpoint { department, answer, .. } in standpoints.iter().filter(|it| it.mandatory) {
+        let facts = match answer {
+            Answer::Yes => continue,
+            Answer::None if excepted => continue,
+            Answer::None => format!("{department} has not answered for {environment}"),
+            Answer::No => format!("{department} says no for {environment}"),
+        };
+        return refuse(Code::NotConsulted, facts);
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::policy::Rule as PolicyRule;
 use crate::refusal::{Code, Refusal};
 use crate::statement::Verdict;
 
-pub use consulting::{Answer, Condition, answer, conditions, mandatory_departments};
+pub use consulting::{Answer, Condition, Standpoint, conditions, standpoints};
 pub use moment::unproven_before;
 pub use rehearsing::rehearsed_by;
 
