@@ -4,6 +4,7 @@
 //! is passed on, and who signs second has it logged. The file needs no protection: what is signed is shown
 //! again, and a changed statement has no signature left.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -11,6 +12,7 @@ use clap::Args;
 use cutover_shared::authorise::admission;
 use cutover_shared::dsse::Envelope;
 use cutover_shared::fold::State;
+use cutover_shared::name::Name;
 use cutover_shared::refusal::Code;
 use cutover_shared::statement::Statement;
 use serde_json::json;
@@ -57,23 +59,34 @@ pub(super) fn begin(
         return Err(Failure::usage(format!("{} is there already", output.display())));
     }
     let Some(envelope) = context.sign(statement, Some(state))? else { return Ok(()) };
-    begun(&envelope, state)?;
+    let others = begun(&envelope, statement, state)?;
     write_whole(output, &envelope.to_bytes())?;
-    let told = json!({ "id": envelope.id().to_string(), "file": output });
+    let told = json!({ "id": envelope.id().to_string(), "file": output, "can-cosign": others });
     context.sink().result(&told, |_| {
         format!(
-            "statement {}\nfile      {}\nNothing is in force yet: another owner signs it with\n  \
+            "statement {}\nfile      {}\nNothing is in force yet: {} signs it with\n  \
              cutover cosign {1}",
             envelope.id(),
-            output.display()
+            output.display(),
+            others.iter().map(Name::as_str).collect::<Vec<_>>().join(" or ")
         )
     })
 }
 
-/// Whether the first signature is good, and the second is all that is missing.
-fn begun(envelope: &Envelope, state: &State) -> Result<(), Failure> {
+/// Whether the first signature is good, and the second is all that is missing: who can give it.
+fn begun(
+    envelope: &Envelope,
+    statement: &Statement,
+    state: &State,
+) -> Result<BTreeSet<Name>, Failure> {
     match state.examine(state.next_index(), &envelope.to_bytes()) {
-        Err(refusal) if refusal.code == Code::ThresholdNotMet => Ok(()),
+        Err(refusal) if refusal.code == Code::ThresholdNotMet => {
+            let mut others = BTreeSet::new();
+            for (first, _) in envelope.signatures() {
+                others.extend(state.cosigners(&statement.says, first)?);
+            }
+            Ok(others)
+        }
         Err(refusal) => Err(refusal.into()),
         Ok(examined) => {
             let predicate = examined.says().predicate();
@@ -130,8 +143,12 @@ mod tests {
         let mut scene = Scene::new();
         let waiver = waiver(&mut scene);
         let mut envelope = waiver.signed_by([&key("max")]);
-        begun(&envelope, &scene.state).unwrap();
-        let failure = begun(&waiver.signed_by([&key("sam")]), &scene.state).unwrap_err();
+        let others = begun(&envelope, &waiver, &scene.state).unwrap();
+        assert_eq!(others, BTreeSet::from([name("sergei")]));
+        let librarian = waiver.signed_by([&key("lia")]);
+        let early = begun(&librarian, &waiver, &scene.state).unwrap_err();
+        assert!(matches!(early, Failure::Refused(it) if it.code == Code::RoleMissing));
+        let failure = begun(&waiver.signed_by([&key("sam")]), &waiver, &scene.state).unwrap_err();
         assert!(matches!(failure, Failure::Refused(it) if it.code == Code::DutiesNotSeparate));
         envelope.sign(&key("sergei"));
         // Files are passed on: an hour later is as good.

@@ -6,8 +6,12 @@ mod row_01_drift;
 mod row_02_rehearsal;
 mod row_03_package;
 mod row_08_suggest;
+mod row_09_consults;
+mod row_11_denied;
+mod row_12_board;
 mod row_14_staging;
 mod row_16_timely;
+mod row_17_unexpected;
 mod row_18_emergency;
 mod row_20_explain;
 

@@ -113,6 +113,8 @@ fn command(state: &State, case: &Case, environment: &Name, code: Code) -> Option
         (Code::NotApproved, format!("cutover vote {name} --approve")),
         (Code::NotDelivered, format!("cutover deliver {name} --location WHERE")),
         (Code::NotReleased, format!("cutover window release {name} --environment {environment}")),
+        (Code::NotConsulted, format!("cutover consult answer {name} --department WHICH --accept")),
+        (Code::ConditionOpen, format!("cutover cab confirm {name}")),
         (Code::Held, format!("cutover resume {name} --reason WHY")),
         (Code::Returned, submit_again(release, &name)),
         (Code::Denied, submit_again(release, &name)),

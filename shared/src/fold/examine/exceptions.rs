@@ -2,12 +2,64 @@
 
 use std::collections::BTreeSet;
 
-use super::{Exam, refuse};
+use super::{Exam, State, refuse};
 use crate::digest::Digest;
+use crate::key::KeyId;
 use crate::name::Name;
-use crate::policy::Role;
+use crate::policy::{KeyEntry, KeyStatus, Role, Signer};
 use crate::refusal::{Code, Refusal};
-use crate::statement::{Override, Release, Standard, Template, Waiver};
+use crate::statement::{Override, Release, Says, Standard, Template, Waiver};
+
+impl State {
+    /// Who can sign an exception as its second owner, when the holder of `first` is its first: nobody is
+    /// `role-missing`, so that it is heard of before the file is passed on.
+    pub fn cosigners(&self, says: &Says, first: &KeyId) -> Result<BTreeSet<Name>, Refusal> {
+        let (release, environment) = match says {
+            Says::Override(it) => {
+                let booking = self.booking(&it.booking);
+                (it.release, booking.map(|(_, it)| &it.booking.says.environment))
+            }
+            Says::Waiver(it) => (it.release, Some(&it.environment)),
+            _ => return Ok(BTreeSet::new()),
+        };
+        let known = (self.policy(), self.case(&release), environment);
+        let (Some(policy), Some(case), Some(environment)) = known else {
+            return refuse(Code::SubjectUnknown, "what the exception is for is not known");
+        };
+        let application = &case.release.says.application;
+        let rule = policy.rule(environment, case.release.says.change)?;
+        let roles = match says {
+            Says::Waiver(it) => {
+                let listed = rule.waivable.iter().find(|known| known.exception == it.exception);
+                listed.map(|it| it.by)
+            }
+            _ => rule.freeze_override.map(|role| [Role::ChangeManager, role]),
+        };
+        let (Some(roles), Some(mine)) = (roles, policy.entry(first)) else {
+            return refuse(Code::RoleMissing, "you hold no role that the exception takes");
+        };
+        let authors = case.release.owners();
+        let signer = |it: &KeyEntry| Signer { key: it.key.id(), owner: it.owner.clone() };
+        let pairs = |it: &&KeyEntry| {
+            it.status == KeyStatus::Active
+                && it.owner != mine.owner
+                && !authors.contains(&it.owner)
+                && policy.is_pair(&[signer(mine), signer(it)], roles, application, environment)
+        };
+        let others: BTreeSet<_> =
+            policy.document().keys.iter().filter(pairs).map(|it| it.owner.clone()).collect();
+        if !others.is_empty() {
+            return Ok(others);
+        }
+        let [one, other] = roles.map(Role::name);
+        let facts = format!(
+            "nobody can sign it beside {}: it takes a {one} and another owner who is {other}, for \
+             {application} in {environment}",
+            mine.owner
+        );
+        refuse(Code::RoleMissing, facts)
+    }
+}
 
 impl Exam<'_> {
     pub(super) fn standard(&self, it: &Standard) -> Result<(), Refusal> {

@@ -1,0 +1,58 @@
+//! Row 17: after an unexpected event the release is rolled back, and held until it was reviewed again.
+
+use anyhow::{bail, ensure};
+use cutover_shared::statement::Event;
+use cutover_tests::harness::Stage;
+use cutover_tests::harness::release::{self, Made};
+
+const WAVE: [&str; 2] = ["--wave", "all=stg-1"];
+
+fn ready(stage: &Stage, version: &str, made: &Made<'_>) -> anyhow::Result<String> {
+    let file = release::build(&stage.desk, version, made)?;
+    let name = stage.submitted(&file, &["staging"])?;
+    stage.desk.run("lena", &["review", &name, "--complete"])?;
+    stage.desk.run("lena", &["deliver", &name, "--location", "shelf 1"])?;
+    Ok(name)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_17_what_went_back_waits_for_a_new_review() -> anyhow::Result<()> {
+    let (mut stage, _directory) = super::stage().await?;
+    stage.add_host("stg-1", "staging").await?;
+    let good = ready(&stage, "1.0", &Made::default())?;
+    stage.deploy(&good, "staging", &["stg-1"], &WAVE).await?;
+
+    // By itself: the health check fails. A later window was released before that, and is of no use.
+    let bad = ready(&stage, "1.1", &Made { unhealthy_on: &["stg-1"], ..Made::default() })?;
+    let soon = ["--environment", "staging", "--start", "now", "--for", "20m"];
+    let late =
+        stage.book(&bad, "staging", &[&["--start", "+2h", "--for", "30m"][..], &WAVE].concat())?;
+    stage.desk.run("max", &["window", "release", &late.booking])?;
+    let booked = stage.open_window(&bad, "staging", &WAVE)?;
+    let outcome = stage.outcome("stg-1", &booked.booking).await?;
+    let Event::Returned { step, .. } = &outcome.event else { bail!("{:?}", outcome.event) };
+    let told = stage.desk.run("alice", &["explain", &bad])?;
+    ensure!(told["state"] == "rolled-back", "{told:#}");
+    ensure!(told["detail"].as_str().is_some_and(|it| it.contains(step.as_str())), "{told:#}");
+    let refusals = told["environments"][0]["refusals"].as_array().cloned().unwrap_or_default();
+    ensure!(refusals.iter().any(|it| it["code"] == "not-reviewed"), "{told:#}");
+    let book = [&["book", &bad][..], &soon, &WAVE].concat();
+    let refused = stage.desk.refused("max", &book)?;
+    ensure!(refused.code == "not-reviewed", "{}", refused.text);
+    stage.desk.run("lena", &["review", &bad, "--complete"])?;
+    let again = cutover_tests::harness::text(&stage.desk.run("max", &book)?, "id")?;
+    stage.desk.run("max", &["cancel", &bad, "--booking", &again, "--reason", "it is still bad"])?;
+
+    // By order: the same.
+    let other = ready(&stage, "1.2", &Made::default())?;
+    stage.deploy(&other, "staging", &["stg-1"], &WAVE).await?;
+    let back = ["rollback", "--application", "web", "--environment", "staging"];
+    let more = ["--host", "stg-1", "--reason", "slow", "--for", "10m"];
+    let ordered = stage.desk.run("max", &[&back[..], &more].concat())?;
+    let order = cutover_tests::harness::text(&ordered, "id")?;
+    let outcome = stage.outcome("stg-1", &order).await?;
+    ensure!(outcome.event == Event::RolledBack, "{:?}", outcome.event);
+    let refused = stage.desk.refused("max", &[&["book", &other][..], &soon, &WAVE].concat())?;
+    ensure!(refused.code == "not-reviewed", "{}", refused.text);
+    Ok(())
+}
