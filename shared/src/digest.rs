@@ -70,9 +70,30 @@ impl fmt::Debug for Hasher {
     }
 }
 
+/// What each character stands for as a lower-case hexadecimal digit; [`NO_DIGIT`] for all others.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut value: u8 = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
+    }
+    digits
+};
+const NO_DIGIT: u8 = 0xf0;
+
+impl Digest {
+    /// Gives the 64 digits to `write`. Statements are full of them, so they take no memory of their own.
+    fn written<T>(&self, write: impl FnOnce(&str) -> T) -> T {
+        let mut digits = [0; 64];
+        hex::encode_to_slice(self.0, &mut digits).expect("twice as long");
+        write(std::str::from_utf8(&digits).expect("digits are ASCII"))
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        self.written(|text| f.write_str(text))
     }
 }
 
@@ -92,19 +113,22 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, NotADigest> {
         let wrong = || NotADigest(text.chars().take(80).collect());
-        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return Err(wrong());
-        }
+        let digits: &[u8; 64] = text.as_bytes().try_into().map_err(|_| wrong())?;
         let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| wrong())?;
-        Ok(Self(bytes))
+        let mut seen = 0;
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            let (high, low) = (DIGITS[usize::from(pair[0])], DIGITS[usize::from(pair[1])]);
+            seen |= high | low;
+            *byte = high << 4 | low;
+        }
+        if seen < 16 { Ok(Self(bytes)) } else { Err(wrong()) }
     }
 }
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
-            serializer.collect_str(self)
+            self.written(|text| serializer.serialize_str(text))
         } else {
             self.0.serialize(serializer)
         }
@@ -154,6 +178,20 @@ mod tests {
         for wrong in [text.to_uppercase(), text[1..].to_owned(), format!("{text}00"), String::new()]
         {
             assert!(wrong.parse::<Digest>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn each_character_is_a_digit_or_refused() {
+        let text = Digest::of(b"abc").to_string();
+        for place in [0, 1, 62, 63] {
+            for character in (0..=127).map(char::from) {
+                let mut bent = text.clone();
+                bent.replace_range(place..=place, &character.to_string());
+                let digit = character.is_ascii_digit() || ('a'..='f').contains(&character);
+                let read = bent.parse::<Digest>().map(|it| it.to_string());
+                assert_eq!(read.ok(), digit.then_some(bent), "{character:?} at {place}");
+            }
         }
     }
 }

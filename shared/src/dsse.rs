@@ -17,6 +17,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::digest::Digest;
+use crate::json;
 use crate::key::{KeyId, PublicKey, SecretKey};
 
 /// Largest envelope in bytes: a policy with two thousand keys is a quarter of it.
@@ -125,7 +126,7 @@ impl Envelope {
             return Err(EnvelopeError::TooLong(bytes.len()));
         }
         let Object(json): Object<EnvelopeJson<'_>> =
-            serde_json::from_slice(bytes).map_err(EnvelopeError::Json)?;
+            json::from_slice(bytes).map_err(EnvelopeError::Json)?;
         if json.signatures.is_empty() || json.signatures.len() > MAX_SIGNATURES {
             return Err(EnvelopeError::Count(json.signatures.len()));
         }

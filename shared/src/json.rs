@@ -5,11 +5,44 @@
 //! of one signed document must not differ, so what was read is compared with what was written.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::{fmt, io};
 
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Number;
+
+/// Reads a value from JSON. Text that is well encoded as a whole is not looked at again piece by piece.
+pub(crate) fn from_slice<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> serde_json::Result<T> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str(text),
+        // Says where it is wrong.
+        Err(_) => serde_json::from_slice(bytes),
+    }
+}
+
+/// Whether `bytes` are how `value` is written here, byte by byte.
+pub(crate) fn is_written_as(value: &impl Serialize, bytes: &[u8]) -> bool {
+    let mut rest = Rest(bytes);
+    serde_json::to_writer(&mut rest, value).is_ok() && rest.0.is_empty()
+}
+
+/// What is left of some bytes, when what is written was compared with them instead of kept.
+struct Rest<'a>(&'a [u8]);
+
+impl io::Write for Rest<'_> {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.strip_prefix(piece).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(piece.len())
+    }
+
+    fn write_all(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.write(piece).map(|_all| ())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Whether both are JSON, without a key twice in any object, and the same but for white space and the
 /// order of keys.
@@ -96,6 +129,28 @@ mod tests {
 
     fn same(one: &str, other: &str) -> bool {
         says_the_same(one.as_bytes(), other.as_bytes())
+    }
+
+    #[test]
+    fn compares_with_what_would_be_written() {
+        let value = ("a \"word\"", BTreeMap::from([("b", 1)]), [(); 2]);
+        let written = serde_json::to_vec(&value).unwrap();
+        assert!(is_written_as(&value, &written));
+        for end in 0..written.len() {
+            assert!(!is_written_as(&value, &written[..end]), "cut at {end}");
+            let mut bent = written.clone();
+            bent[end] ^= 1;
+            assert!(!is_written_as(&value, &bent), "bent at {end}");
+        }
+        assert!(!is_written_as(&value, &[&*written, b" "].concat()), "more than that");
+    }
+
+    #[test]
+    fn reads_what_is_well_encoded_and_says_where_it_is_not() {
+        assert_eq!(from_slice::<&str>("\"é\"".as_bytes()).unwrap(), "é");
+        let fault = from_slice::<&str>(b"\"ab\xffcd\"").unwrap_err();
+        assert_eq!((fault.line(), fault.column()), (1, 4));
+        assert!(from_slice::<Vec<u8>>(b"[1]\xff").is_err());
     }
 
     #[test]

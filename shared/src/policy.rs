@@ -31,7 +31,7 @@ use crate::refusal::{Code, Refusal};
 use crate::statement::{ChangeType, Predicate, Says, Statement};
 
 /// Who signed, as the policy knows them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Signer {
     /// The key.
     pub key: KeyId,
@@ -92,7 +92,8 @@ impl TrustPolicy {
         &self.0.document
     }
 
-    fn trusted(id: Digest, document: PolicyDocument) -> Self {
+    /// The policy of a document whose place in the chain was verified.
+    pub(crate) fn trusted(id: Digest, document: PolicyDocument) -> Self {
         let keys = document.keys.iter().enumerate();
         let places = keys.map(|(place, entry)| (entry.key.id(), place)).collect();
         let voice = |it: &KeyEntry| Signer { key: it.key.id(), owner: it.owner.clone() };

@@ -1,6 +1,7 @@
 //! Instants: UTC, in whole milliseconds since 1970. Nothing here reads a clock.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::num::NonZeroU64;
 use std::ops::{Add, Sub};
 use std::str::FromStr;
@@ -8,6 +9,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::digest::Text;
 
 /// An instant. In documents RFC 3339 in UTC (`2026-03-08T06:30:00Z`, milliseconds only where there are
 /// some), in frames milliseconds since 1970-01-01T00:00:00Z.
@@ -127,7 +130,7 @@ impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error;
         if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+            deserializer.deserialize_str(Text(PhantomData))
         } else {
             let millis = i64::deserialize(deserializer)?;
             Self::from_millis(millis).ok_or_else(|| D::Error::custom("instant out of range"))

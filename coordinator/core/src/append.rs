@@ -14,7 +14,7 @@ use crate::conduct::Conduct;
 use crate::peer::Peer;
 
 /// The fold, and the head of the log that it is the fold of.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Folded {
     /// The fold of the whole log.
     pub state: State,

@@ -3,7 +3,8 @@
 //! **Contract.** No clock, file, process, network, randomness, log or async in here. The driver (the server;
 //! the simulator) owns one [`Folded`] and one [`Register`], a [`Planner`] and a [`Conduct`], and does this:
 //!
-//! 1. It folds its log into a [`Folded`], entry by entry, and begins an empty [`Register`].
+//! 1. It folds its log into a [`Folded`], entry by entry, or goes on from a snapshot that it wrote when one
+//!    was due ([`is_snapshot_due`]), and begins an empty [`Register`].
 //! 2. A statement that is brought is looked at ([`Brought::read`]). Unless the log has it already, it is
 //!    admitted ([`Folded::admit`]) and made durable at exactly the size that was answered; only then it is
 //!    folded ([`Folded::add`]), and only then acknowledged.
@@ -23,6 +24,7 @@ mod peer;
 mod planner;
 mod register;
 mod rules;
+mod snapshot;
 
 pub use append::{Brought, Folded};
 pub use conduct::{Conduct, Situation, Turn};
@@ -31,3 +33,4 @@ pub use peer::Peer;
 pub use planner::{Command, Planner, Round, Tell};
 pub use register::Register;
 pub use rules::Rules;
+pub use snapshot::is_snapshot_due;

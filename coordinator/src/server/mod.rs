@@ -16,6 +16,7 @@
 //! - `hosts` is what is heard of hosts, `directives` their long-lived streams, `planner` tells them what is
 //!   due, `evidence` gathers what they are shown.
 //! - `packages` takes packages in and gives them out.
+//! - `snapshots` writes the fold down now and then, so that the next start need not read the whole log.
 //!
 //! What the levels of its log mean: ERROR, somebody must act; WARN, something that should not be, and was
 //! dealt with; INFO, something happened; DEBUG, how.
@@ -33,6 +34,7 @@ mod packages;
 mod planner;
 mod requests;
 mod service;
+mod snapshots;
 mod start;
 mod trouble;
 
@@ -46,6 +48,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use cutover_coordinator_core::is_snapshot_due;
 pub use cutover_coordinator_core::{Conduct, Rules, Situation, Turn};
 
 pub use self::start::{Clock, StartError};
@@ -114,6 +117,8 @@ pub async fn serve_with_clock(
     let (jobs, waiting) = mpsc::channel(appender::QUEUE);
     let mut appender = tokio::spawn(appender::run(Arc::clone(&core), waiting));
     let mut others = JoinSet::new();
+    let written = started.written;
+    others.spawn(snapshots::run(Arc::clone(&core), written, is_snapshot_due));
     others.spawn(planner::run(Arc::clone(&core), Service::from_environment()));
     let desk = Arc::new(Desk::new(Arc::clone(&core), jobs));
     others.spawn(connection::take_all(desk, endpoint.clone()));

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use cutover_coordinator_core::Folded;
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::{Envelope, EnvelopeError};
-use cutover_shared::fold::State;
+use cutover_shared::fold::{State, snapshot};
 use cutover_shared::key::{KeyError, KeyId, SecretKey};
+use cutover_shared::log::TreeHead;
 use cutover_shared::policy::{LogKey, TrustPolicy};
 use cutover_shared::refusal::Refusal;
 use cutover_shared::time::Time;
 
+use super::trouble::chain;
 use crate::config::Settings;
 use crate::store::{
     CacheReport, Entry, FileStore, Missing, OpenReport, Options, Signer, Store, StoreError,
@@ -104,6 +106,8 @@ pub(super) struct Started {
     pub(super) store: Arc<dyn Store>,
     pub(super) signer: Arc<Signer>,
     pub(super) folded: Folded,
+    /// Of how many entries the snapshot is that the fold went on from; 0 for none.
+    pub(super) written: u64,
 }
 
 /// Opens everything, recovers it, and begins the log if it is empty.
@@ -128,9 +132,11 @@ pub(super) async fn start(settings: &Settings, clock: Clock) -> Result<Started, 
         store.append(Some(0), vec![entry]).await?;
         tracing::warn!(policy = %envelope.id(), "a new log was begun with this policy");
     }
-    let folded = fold(&*store).await?;
+    let folded = written_down(&store, &signer).await;
+    let written = folded.head.size;
+    let folded = fold(&*store, folded).await?;
     stands(&folded, &envelope, &*store, &signer).await?;
-    Ok(Started { store, signer, folded })
+    Ok(Started { store, signer, folded, written })
 }
 
 fn identify(entry: &[u8]) -> Option<Digest> {
@@ -197,11 +203,40 @@ fn tell(report: &OpenReport) {
     }
 }
 
-/// The fold of the whole log.
-async fn fold(store: &dyn Store) -> Result<Folded, StoreError> {
+/// The fold as it was written down, or that of an empty log. Whatever is wrong with what was written, the
+/// log has everything; it takes longer, and is said.
+async fn written_down(store: &Arc<dyn Store>, signer: &Arc<Signer>) -> Folded {
+    let nothing = || Folded { state: State::empty(), head: TreeHead::empty() };
+    let bytes = match store.snapshot().await {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return nothing(),
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), "no snapshot: the whole log is read");
+            return nothing();
+        }
+    };
+    let (store, signer) = (Arc::clone(store), Arc::clone(signer));
+    let taken = tokio::task::spawn_blocking(move || {
+        let root_at = |size| store.head_at(size).ok().map(|head| head.root);
+        snapshot::read(&bytes, &signer.origin, &signer.key.public(), root_at)
+    });
+    match taken.await {
+        Ok(Ok((state, head))) => Folded { state, head },
+        Ok(Err(refusal)) => {
+            tracing::warn!(refusal = %chain(&refusal), "the snapshot is not taken: the whole log is read");
+            nothing()
+        }
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_cancelled) => nothing(),
+    }
+}
+
+/// The fold of the whole log, from what is folded already. The rest is verified as if it were new: what
+/// was folded once is in the snapshot, and nothing else vouches for an entry than its signatures.
+async fn fold(store: &dyn Store, folded: Folded) -> Result<Folded, StoreError> {
     let head = store.published().head;
-    let mut state = State::empty();
-    let mut next = 0;
+    let Folded { mut state, head: written } = folded;
+    let mut next = written.size;
     while next < head.size {
         for entry in store.read(next..head.size).await? {
             if let Err(refusal) = state.apply(next, &entry) {
@@ -210,7 +245,12 @@ async fn fold(store: &dyn Store) -> Result<Folded, StoreError> {
             next += 1;
         }
     }
-    tracing::info!(entries = head.size, root = %head.root.short(), "the log was read");
+    tracing::info!(
+        entries = head.size,
+        from_snapshot = written.size,
+        root = %head.root.short(),
+        "the log was read"
+    );
     Ok(Folded { state, head })
 }
 

@@ -6,15 +6,19 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use cutover_shared::digest::Digest;
+use cutover_shared::log::TreeHead;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
 use super::cache::{Cache, CacheReport, Identify, Marks};
 use super::commit::{Committer, Job, QUEUE};
-use super::files::{self, DirectoryLock};
+use super::files::{self, DirectoryLock, FileError};
 use super::log::{self, LogError, LogReport, LogStore, Missing, Published, READ_LIMIT, Signer};
 use super::packs::{PackStore, Part, Put, Staged};
 use super::{APPEND_ENTRIES, Answer, Appended, Entry, Store, StoreError};
+
+/// The name of the snapshot's file.
+const SNAPSHOT: &str = "snapshot";
 
 /// How to open a [`FileStore`].
 #[derive(Debug)]
@@ -47,6 +51,7 @@ pub struct FileStore {
 
 #[derive(Debug)]
 struct Inner {
+    directory: PathBuf,
     log: LogStore,
     cache: Arc<Cache>,
     packs: PackStore,
@@ -92,6 +97,7 @@ impl FileStore {
             .spawn(move || committer.run())
             .map_err(files::failed("start the writing thread of", &directory))?;
         let inner = Inner {
+            directory,
             log,
             cache,
             packs,
@@ -180,6 +186,27 @@ impl Store for FileStore {
 
     fn consistency(&self, old: u64, new: u64) -> Result<Vec<Digest>, StoreError> {
         Ok(self.inner.log.consistency(old, new)?)
+    }
+
+    fn head_at(&self, size: u64) -> Result<TreeHead, StoreError> {
+        Ok(self.inner.log.head_at(size)?)
+    }
+
+    fn put_snapshot(&self, snapshot: Vec<u8>) -> Answer<'_, ()> {
+        self.blocking(move |inner| {
+            Ok(files::replace(&inner.directory, SNAPSHOT, &snapshot).map_err(FileError::from)?)
+        })
+    }
+
+    fn snapshot(&self) -> Answer<'_, Option<Vec<u8>>> {
+        self.blocking(|inner| {
+            let path = inner.directory.join(SNAPSHOT);
+            match std::fs::read(&path) {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(files::failed("read", &path)(error).into()),
+            }
+        })
     }
 
     fn stage(&self) -> Result<Staged, StoreError> {

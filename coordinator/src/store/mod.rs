@@ -9,6 +9,7 @@
 //! log/                       signed checkpoint and entry bundles: the truth (`log`, `append`, `recovery`)
 //! packs/ab/<digest>.pack     packages (`packs`)
 //! cache/                     sled: can be deleted at any time, while stopped (`cache`)
+//! snapshot                   the fold of the log, written now and then: the same
 //! ```
 //!
 //! Everything below the trait is synchronous. One thread appends (`commit`); whoever reads does so on
@@ -32,6 +33,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use cutover_shared::digest::Digest;
+use cutover_shared::log::TreeHead;
 use tokio::sync::watch;
 
 pub use bundle::MAX_ENTRY;
@@ -164,6 +166,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// The proof that the log at `old` is the beginning of the log at `new`.
     fn consistency(&self, old: u64, new: u64) -> Result<Vec<Digest>, StoreError>;
+
+    /// Size and root that the log had at `size`.
+    fn head_at(&self, size: u64) -> Result<TreeHead, StoreError>;
+
+    /// Keeps a snapshot of the log's fold in place of the one before, durably or not at all.
+    fn put_snapshot(&self, snapshot: Vec<u8>) -> Answer<'_, ()>;
+
+    /// The snapshot that was put last, as the disk has it: whoever takes it checks it.
+    fn snapshot(&self) -> Answer<'_, Option<Vec<u8>>>;
 
     /// An empty part of a package, to be written and then put.
     fn stage(&self) -> Result<Staged, StoreError>;

@@ -12,6 +12,7 @@ mod examine;
 mod insert;
 mod revise;
 mod signed;
+pub mod snapshot;
 pub mod standing;
 mod table;
 

@@ -20,6 +20,12 @@ impl<K, V> Default for Table<K, V> {
     }
 }
 
+impl<K, V> From<BTreeMap<K, Arc<V>>> for Table<K, V> {
+    fn from(rows: BTreeMap<K, Arc<V>>) -> Self {
+        Self(Arc::new(rows))
+    }
+}
+
 impl<K: Ord + Clone, V: Clone> Table<K, V> {
     pub(super) fn get(&self, key: &K) -> Option<&V> {
         self.0.get(key).map(|value| &**value)

@@ -21,9 +21,8 @@ mod order;
 mod process;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 pub use calendar::{Calendar, MAX_WINDOWS, Terms};
@@ -123,6 +122,11 @@ macro_rules! predicates {
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
+
+            /// As the predicate type of an in-toto Statement.
+            const fn urn(self) -> &'static str {
+                match self { $(Self::$variant => concat!("urn:cutover:", $name, ":v1"),)* }
+            }
         }
 
         impl Says {
@@ -131,14 +135,17 @@ macro_rules! predicates {
                 match self { $(Self::$variant(_) => Predicate::$variant,)* }
             }
 
-            fn to_json(&self) -> Result<Box<RawValue>, serde_json::Error> {
-                match self { $(Self::$variant(says) => serde_json::value::to_raw_value(says),)* }
-            }
-
             fn from_json(predicate: Predicate, json: &str) -> Result<Self, serde_json::Error> {
                 match predicate {
                     $(Predicate::$variant => serde_json::from_str(json).map(Self::$variant),)*
                 }
+            }
+        }
+
+        /// What is said alone; which predicate it is stands elsewhere.
+        impl Serialize for Bare<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self.0 { $(Says::$variant(says) => says.serialize(serializer),)* }
             }
         }
     };
@@ -332,26 +339,31 @@ impl Says {
 struct SubjectJson<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
-    #[serde(borrow)]
-    digest: BTreeMap<Cow<'a, str>, Digest>,
+    digest: SubjectDigest,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StatementJson<'a> {
+struct SubjectDigest {
+    sha256: Digest,
+}
+
+/// `P` is the predicate: what is said, or its text before it is read.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StatementJson<'a, P> {
     #[serde(borrow, rename = "_type")]
     statement_type: Cow<'a, str>,
     #[serde(borrow)]
     subject: Vec<SubjectJson<'a>>,
     #[serde(borrow, rename = "predicateType")]
     predicate_type: Cow<'a, str>,
-    #[serde(borrow)]
-    predicate: &'a RawValue,
+    predicate: P,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PredicateJson<'a> {
+struct PredicateJson<S> {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     by: Option<KeyId>,
     issued: Time,
@@ -359,9 +371,10 @@ struct PredicateJson<'a> {
     not_before: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     not_after: Option<Time>,
-    #[serde(borrow)]
-    says: &'a RawValue,
+    says: S,
 }
+
+struct Bare<'a>(&'a Says);
 
 /// Why bytes are not a statement.
 #[derive(Debug, thiserror::Error)]
@@ -404,19 +417,19 @@ impl Statement {
         if envelope.payload_type() != PAYLOAD_TYPE {
             return Err(StatementError::Type(envelope.payload_type().to_owned(), PAYLOAD_TYPE));
         }
-        let json: StatementJson<'_> =
-            serde_json::from_slice(envelope.payload()).map_err(StatementError::Json)?;
+        let json: StatementJson<'_, &RawValue> =
+            json::from_slice(envelope.payload()).map_err(StatementError::Json)?;
         if json.statement_type != STATEMENT_TYPE {
             return Err(StatementError::Type(json.statement_type.into_owned(), STATEMENT_TYPE));
         }
         let predicate = predicate_of(&json.predicate_type)?;
-        let body: PredicateJson<'_> =
+        let body: PredicateJson<&RawValue> =
             serde_json::from_str(json.predicate.get()).map_err(StatementError::Json)?;
         let says = Says::from_json(predicate, body.says.get())
             .map_err(|fault| StatementError::Says { predicate, fault })?;
         let subjects = says.subjects();
-        let pairs = || json.subject.iter().zip(&subjects);
-        if json.subject.len() != subjects.len() || !pairs().all(|(it, due)| is_subject(it, *due)) {
+        let written = json.subject.iter().map(|it| (&*it.name, it.digest.sha256));
+        if !written.eq(subjects) {
             return Err(StatementError::Subjects);
         }
         let policy = predicate == Predicate::TrustPolicy;
@@ -436,37 +449,37 @@ impl Statement {
             return Err(StatementError::Validity);
         }
         let statement = Self { header, says };
-        if !json::says_the_same(&statement.to_payload(), envelope.payload()) {
-            return Err(StatementError::Spelling);
+        if statement.is_spelt_as(envelope.payload()) {
+            Ok(statement)
+        } else {
+            Err(StatementError::Spelling)
         }
-        Ok(statement)
+    }
+
+    /// Whether these bytes, which it was read from, say what it says and nothing else. Nearly all are
+    /// written as we write; then nothing need be written to see it.
+    fn is_spelt_as(&self, payload: &[u8]) -> bool {
+        json::is_written_as(&self.to_json(), payload)
+            || json::says_the_same(&self.to_payload(), payload)
     }
 
     /// The payload bytes of a new statement.
     pub fn to_payload(&self) -> Vec<u8> {
-        const PLAIN: &str = "statements are plain data with text keys";
-        let says = self.says.to_json().expect(PLAIN);
-        let body = PredicateJson {
-            by: self.header.by,
-            issued: self.header.issued,
-            not_before: self.header.not_before,
-            not_after: self.header.not_after,
-            says: &says,
+        serde_json::to_vec(&self.to_json()).expect("statements are plain data with text keys")
+    }
+
+    fn to_json(&self) -> StatementJson<'static, PredicateJson<Bare<'_>>> {
+        let Header { by, issued, not_before, not_after } = self.header;
+        let subject = |(name, sha256): (&'static str, Digest)| SubjectJson {
+            name: name.into(),
+            digest: SubjectDigest { sha256 },
         };
-        let body = serde_json::value::to_raw_value(&body).expect(PLAIN);
-        let subjects = self.says.subjects().into_iter();
-        let json = StatementJson {
+        StatementJson {
             statement_type: STATEMENT_TYPE.into(),
-            subject: subjects
-                .map(|(name, digest)| SubjectJson {
-                    name: name.into(),
-                    digest: BTreeMap::from([("sha256".into(), digest)]),
-                })
-                .collect(),
-            predicate_type: format!("urn:cutover:{}:v1", self.says.predicate()).into(),
-            predicate: &body,
-        };
-        serde_json::to_vec(&json).expect(PLAIN)
+            subject: self.says.subjects().into_iter().map(subject).collect(),
+            predicate_type: self.says.predicate().urn().into(),
+            predicate: PredicateJson { by, issued, not_before, not_after, says: Bare(&self.says) },
+        }
     }
 
     /// The statement in an envelope, signed by each of `keys`; the first of them speaks.
@@ -499,18 +512,10 @@ impl Statement {
     }
 }
 
-/// Whether a subject as written is the one that follows from what is said.
-fn is_subject(written: &SubjectJson<'_>, (name, digest): (&str, Digest)) -> bool {
-    let mut digests = written.digest.iter();
-    let only = matches!(digests.next(), Some((kind, it)) if kind == "sha256" && *it == digest);
-    written.name == name && only && digests.next().is_none()
-}
-
 fn predicate_of(predicate_type: &str) -> Result<Predicate, StatementError> {
-    predicate_type
-        .strip_prefix("urn:cutover:")
-        .and_then(|rest| rest.strip_suffix(":v1"))
-        .and_then(|name| Predicate::ALL.iter().copied().find(|known| known.name() == name))
+    let mut known = Predicate::ALL.iter().copied();
+    known
+        .find(|known| known.urn() == predicate_type)
         .ok_or_else(|| StatementError::UnknownPredicate(predicate_type.chars().take(120).collect()))
 }
 

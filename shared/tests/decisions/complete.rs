@@ -10,7 +10,7 @@ use std::time::Duration;
 use cutover_shared::authorise::{self, HostFacts, InstalledFacts, Question};
 use cutover_shared::digest::Digest;
 use cutover_shared::evidence;
-use cutover_shared::fold::State;
+use cutover_shared::fold::{State, snapshot};
 use cutover_shared::refusal::Code;
 use cutover_shared::statement::{
     Assessment, Cancel, ChangeType, Delivery, Emergency, Event, Freeze, Hold, HostChange, HostTurn,
@@ -22,7 +22,7 @@ use cutover_shared::window::Window;
 use proptest::prelude::*;
 
 use crate::world::{
-    Way, World, at, booking, document, enrolment, key, name, names, outcome, release,
+    ORIGIN, Way, World, at, booking, document, enrolment, key, name, names, outcome, release,
 };
 
 /// What may happen next. Numbers choose among what there is.
@@ -431,6 +431,16 @@ fn refusals(state: &State, host: &HostFacts, order: Digest, now: Time) -> Vec<(u
     all.map(|(number, refusal)| (number, refusal.code)).collect()
 }
 
+/// The fold of the first `size` entries, from a snapshot of it.
+fn written_and_read(world: &World, size: usize, state: &State) -> State {
+    let head = world.tree.head_at(size as u64).unwrap();
+    let bytes = snapshot::write(state, ORIGIN, &head, &key("log"));
+    let root_at = |size| world.tree.head_at(size).ok().map(|it| it.root);
+    let (read, of) = snapshot::read(&bytes, ORIGIN, &key("log").public(), root_at).unwrap();
+    assert_eq!((&read, of), (state, head));
+    read
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
@@ -493,6 +503,14 @@ proptest! {
             }
         }
         prop_assert_eq!(&state, &tale.world.state);
+        for (place, state) in &kept {
+            // One that was written and read back is as good as one that was kept.
+            let mut state = written_and_read(&tale.world, *place, state);
+            for (index, entry) in entries.iter().enumerate().skip(*place) {
+                let _ = state.apply(index as u64, entry);
+            }
+            prop_assert_eq!(&state, &tale.world.state);
+        }
         for (place, mut state) in kept {
             for (index, entry) in entries.iter().enumerate().skip(place) {
                 let _ = state.apply(index as u64, entry);

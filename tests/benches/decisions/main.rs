@@ -1,13 +1,18 @@
 //! What decisions cost, to be compared on one machine: `cargo bench -p cutover-tests --bench decisions`.
 //!
 //! The fold runs in a process of its own, so that the peak of its memory is told apart. `-- --fold COUNT`
-//! folds another number of statements than a million, and nothing else.
+//! folds another number of statements than a million, and nothing else. It ends with the fold's snapshot,
+//! written to memory and read back: what a disk adds is not in it.
+//!
+//! Spans of the fold are told twice: by the clock, and how long this thread had a processor. On a machine
+//! that does nothing else they are the same; on others the second is the one to compare.
 
 #![expect(clippy::print_stdout, reason = "figures are for people to read")]
 #![expect(clippy::unwrap_used, reason = "in the small world a failure to prepare is a failure")]
 
 mod authority;
 mod history;
+mod slots;
 #[expect(dead_code, reason = "the decisions' own tests use more of their world")]
 #[path = "../../../shared/tests/decisions/world.rs"]
 mod world;
@@ -15,11 +20,14 @@ mod world;
 use std::hint::black_box;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use std::{env, fs};
+use std::{env, fmt, fs};
 
 use authority::Asked;
-use cutover_shared::fold::State;
+use cutover_shared::digest::Digest;
+use cutover_shared::fold::{State, snapshot};
+use cutover_shared::log::TreeHead;
 use history::History;
+use slots::Wanted;
 
 const FOLD: &str = "--fold";
 const STATEMENTS: u64 = 1_000_000;
@@ -69,6 +77,12 @@ fn authorise_on_opened_evidence(bencher: divan::Bencher<'_, '_>) {
     bencher.bench_local(|| asked.authorise(black_box(&opened)));
 }
 
+#[divan::bench]
+fn suggest_over_ninety_days(bencher: divan::Bencher<'_, '_>) {
+    let wanted = Wanted::new();
+    bencher.bench_local(|| wanted.suggest());
+}
+
 /// Both in turns, so that whatever else the machine does falls on both alike.
 fn ratios() {
     let asked = Asked::new();
@@ -90,13 +104,12 @@ fn ratios() {
 fn fold(count: u64) {
     let mut history = History::new();
     let mut state = State::empty();
-    let mut whole = Duration::ZERO;
-    let mut bytes = 0;
+    let (mut whole, mut bytes) = (Spent::default(), 0);
     while state.next_index() < count {
         let batch = (count - state.next_index()).min(BATCH);
         let entries: Vec<_> = (0..batch).map(|_| history.next()).collect();
         bytes += entries.iter().map(Vec::len).sum::<usize>();
-        whole += spent(|| entries.iter().for_each(|entry| add(&mut state, entry)));
+        whole.add(|| entries.iter().for_each(|entry| add(&mut state, entry)));
     }
     let (peak, releases) = (peak_kib(), state.cases().count());
     let mut more: Vec<_> = (0..MORE)
@@ -106,15 +119,57 @@ fn fold(count: u64) {
         })
         .collect();
     println!(
-        "fold of {count} verified statements ({} MiB of log, {releases} releases): {whole:.1?}, peak {} MiB",
+        "fold of {count} verified statements ({} MiB of log, {releases} releases): {whole}, peak {} MiB",
         bytes >> 20,
         peak >> 10
     );
     println!("one more statement on top: {:?} (the median of {MORE})", median(&mut more));
+    written_and_read(&state);
+}
+
+/// The snapshot of the fold: how long it takes to write, and to read back.
+fn written_and_read(state: &State) {
+    let (key, root) = (world::key("log"), Digest::of(b"root"));
+    let head = TreeHead { size: state.next_index(), root };
+    let (mut writing, mut reading) = (Spent::default(), Spent::default());
+    let bytes = writing.add(|| snapshot::write(state, world::ORIGIN, &head, &key));
+    let read = || snapshot::read(&bytes, world::ORIGIN, &key.public(), |_| Some(root));
+    let (read, _) = reading.add(read).expect("what was just written");
+    println!("its snapshot, {} MiB: written in {writing}, read in {reading}", bytes.len() >> 20);
+    assert!(read == *state, "the fold that was read is another one");
 }
 
 fn add(state: &mut State, entry: &[u8]) {
     state.apply_vouched(state.next_index(), entry).expect("a likely history is a good one");
+}
+
+/// Time, by the clock and by this thread's share of a processor.
+#[derive(Default)]
+struct Spent {
+    clock: Duration,
+    processor: Duration,
+}
+
+impl Spent {
+    /// Does `work`, and adds what it took.
+    fn add<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let (began, had) = (Instant::now(), on_processor());
+        let outcome = work();
+        self.clock += began.elapsed();
+        self.processor += on_processor() - had;
+        outcome
+    }
+}
+
+impl fmt::Display for Spent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1?} ({:.1?} of a processor)", self.clock, self.processor)
+    }
+}
+
+fn on_processor() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).expect("a thread's time goes forward from zero")
 }
 
 fn spent(work: impl FnOnce()) -> Duration {

@@ -11,6 +11,8 @@ mod calendars;
 mod documents;
 #[path = "targets/packages.rs"]
 mod packages;
+#[path = "targets/snapshots.rs"]
+mod snapshots;
 #[path = "targets/wire.rs"]
 mod wire;
 
@@ -42,6 +44,7 @@ pub(crate) const TARGETS: &[Target] = &[
     target("checkpoint", documents::checkpoint),
     target("key", documents::key),
     target("words", documents::words),
+    target("snapshot", snapshots::snapshot),
     target("index", packages::index),
     target("map", packages::map),
     target("chunk", packages::chunk),
