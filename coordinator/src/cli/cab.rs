@@ -241,10 +241,12 @@ impl AgendaReport {
     fn text(&self) -> String {
         let mut parts = vec![format!("Change advisory board, {}", self.meeting)];
         let items = |items: &[ItemReport]| items.iter().map(ItemReport::text).collect::<Vec<_>>();
-        let mut section = |title: &str, lines: Vec<String>, none: &str| match lines.is_empty() {
-            true if none.is_empty() => {}
-            true => parts.push(format!("{title}: {none}")),
-            false => parts.push(format!("{title}:\n{}", lines.join("\n"))),
+        let mut section = |title: &str, lines: Vec<String>, none: &str| {
+            if !lines.is_empty() {
+                parts.push(format!("{title}:\n{}", lines.join("\n")));
+            } else if !none.is_empty() {
+                parts.push(format!("{title}: {none}"));
+            }
         };
         section("To decide", items(&self.to_decide), "nothing");
         section("Not ready yet", items(&self.not_ready), "");

@@ -14,13 +14,13 @@ impl State {
     /// Who can sign an exception as its second owner, when the holder of `first` is its first: nobody is
     /// `role-missing`, so that it is heard of before the file is passed on.
     pub fn cosigners(&self, says: &Says, first: &KeyId) -> Result<BTreeSet<Name>, Refusal> {
-        let (release, environment) = match says {
-            Says::Override(it) => {
-                let booking = self.booking(&it.booking);
-                (it.release, booking.map(|(_, it)| &it.booking.says.environment))
-            }
-            Says::Waiver(it) => (it.release, Some(&it.environment)),
-            _ => return Ok(BTreeSet::new()),
+        let (release, environment, exception) = if let Says::Override(it) = says {
+            let booking = self.booking(&it.booking);
+            (it.release, booking.map(|(_, it)| &it.booking.says.environment), None)
+        } else if let Says::Waiver(it) = says {
+            (it.release, Some(&it.environment), Some(it.exception))
+        } else {
+            return Ok(BTreeSet::new());
         };
         let known = (self.policy(), self.case(&release), environment);
         let (Some(policy), Some(case), Some(environment)) = known else {
@@ -28,12 +28,9 @@ impl State {
         };
         let application = &case.release.says.application;
         let rule = policy.rule(environment, case.release.says.change)?;
-        let roles = match says {
-            Says::Waiver(it) => {
-                let listed = rule.waivable.iter().find(|known| known.exception == it.exception);
-                listed.map(|it| it.by)
-            }
-            _ => rule.freeze_override.map(|role| [Role::ChangeManager, role]),
+        let roles = match exception {
+            Some(what) => rule.waivable.iter().find(|it| it.exception == what).map(|it| it.by),
+            None => rule.freeze_override.map(|role| [Role::ChangeManager, role]),
         };
         let (Some(roles), Some(mine)) = (roles, policy.entry(first)) else {
             return refuse(Code::RoleMissing, "you hold no role that the exception takes");
