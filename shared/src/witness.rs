@@ -126,15 +126,16 @@ impl Witness {
         Ok(())
     }
 
-    /// Holds a statement against, and gives its identity. Refusals: those of the log's admission, and
-    /// `malformed` for a statement that nothing is stopped by.
+    /// Holds a statement against, and gives its identity; one that the log has need not be held, however old
+    /// it is. Refusals: those of the log's admission, which takes what only forbids for a day after it was
+    /// signed, and `malformed` for a statement that nothing is stopped by.
     pub fn hold(&mut self, envelope: &[u8], now: Time) -> Result<Digest, Refusal> {
         // It may rest on others that are held: a hold by a key that a policy held here brought.
         let mut ahead = self.state.clone();
         for (_, held) in &self.held {
             let _ = ahead.apply(ahead.next_index(), held);
         }
-        let examined = admission::admit(&ahead, ahead.next_index(), envelope, now)?;
+        let examined = ahead.examine(ahead.next_index(), envelope)?;
         let id = examined.id();
         if !examined.says().is_against() {
             let facts = format!("a {} stands against nothing", examined.says().predicate());
@@ -143,6 +144,7 @@ impl Witness {
         if ahead.contains(&id) {
             return Ok(id);
         }
+        admission::admit(&ahead, ahead.next_index(), envelope, now)?;
         if self.held.len() == MAX_HELD {
             return Err(Refusal::new(Code::Busy, format!("{MAX_HELD} statements are held")));
         }

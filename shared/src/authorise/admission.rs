@@ -16,12 +16,17 @@ use crate::digest::Digest;
 use crate::fold::{Examined, State};
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
-use crate::statement::{Booking, Emergency, Phase, Release, Says, WindowRelease};
+use crate::statement::{Booking, Emergency, HostChange, Phase, Release, Says, WindowRelease};
 use crate::time::Time;
 
 /// How far a signer's clock may be off: statements are signed by people's machines, and some minutes of
 /// error change nothing that they permit.
 pub const SIGNER_CLOCK: Duration = Duration::from_mins(5);
+
+/// How long after it was signed a statement may come that forbids and permits nothing: whoever was to have
+/// it may have been out of reach, and late it forbids as well as on time. What is older than a day its
+/// signer signs again, so that what was never handed over cannot be brought up for ever.
+pub const PROHIBITION_LATE: Duration = Duration::from_hours(24);
 
 /// Examines a statement and says whether it may enter the log at `index` now.
 pub fn admit(state: &State, index: u64, envelope: &[u8], now: Time) -> Result<Examined, Refusal> {
@@ -30,7 +35,8 @@ pub fn admit(state: &State, index: u64, envelope: &[u8], now: Time) -> Result<Ex
     // Hosts report when they are back, however long that takes; what they saw is of its own time.
     let from_host = matches!(examined.says(), Says::Outcome(_));
     let ahead = header.issued > now + SIGNER_CLOCK;
-    let behind = header.issued + SIGNER_CLOCK < now && !from_host;
+    let late = if only_forbids(examined.says()) { PROHIBITION_LATE } else { SIGNER_CLOCK };
+    let behind = header.issued + late < now && !from_host;
     // A policy is signed by several people on several days, and an exception is passed from one owner to
     // the other; when that ends, its own `not_after` says.
     let policy = matches!(examined.says(), Says::TrustPolicy(_));
@@ -86,6 +92,21 @@ pub fn admit(state: &State, index: u64, envelope: &[u8], now: Time) -> Result<Ex
         | Says::Clearance(_) => {}
     }
     Ok(examined)
+}
+
+/// Whether all that a statement does is to stand against something. Some that stand against one thing permit
+/// another, and those are as good as their signer's clock says.
+fn only_forbids(says: &Says) -> bool {
+    let permits = matches!(
+        says,
+        Says::TrustPolicy(_)
+            | Says::Host(HostChange::Enrolled(_))
+            | Says::Release(_)
+            | Says::Emergency(_)
+            | Says::Rollback(_)
+            | Says::Outcome(_)
+    );
+    says.is_against() && !permits
 }
 
 fn tried(state: &State, examined: &Examined, release: &Digest) -> State {

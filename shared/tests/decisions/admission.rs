@@ -48,6 +48,15 @@ fn the_signers_clock() {
         "an old statement kept back"
     );
     assert_eq!(try_at(&world, "bea", vote(release), at(0) - minutes(6)), Some(Code::ClockSkew));
+    // A no is as good late; a yes kept back is not.
+    let no = || Vote {
+        judgement: Judgement::Denied { reason: "too risky".to_owned() },
+        ..vote(release)
+    };
+    assert_eq!(try_at(&world, "bea", no(), at(0) + minutes(24 * 60)), None);
+    let late = at(0) + minutes(24 * 60) + Duration::from_secs(1);
+    assert_eq!(try_at(&world, "bea", no(), late), Some(Code::ClockSkew));
+    assert_eq!(try_at(&world, "bea", no(), at(0) - minutes(6)), Some(Code::ClockSkew));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cutover_shared::authorise::admission;
 use cutover_shared::authorise::{
     self, ClearanceFacts, Clearances, Order, Question, WitnessClearance,
 };
@@ -13,7 +14,8 @@ use cutover_shared::log::{Tree, checkpoint, leaf_hash};
 use cutover_shared::policy::{PolicyDocument, WitnessKey};
 use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::statement::{
-    Assessment, Cancel, Event, Freeze, Hold, HostChange, Judgement, Phase, Says, Statement, Vote,
+    Assessment, Cancel, Event, Freeze, Hold, HostChange, HostTurn, Judgement, Phase, Rollback,
+    Says, Statement, Vote,
 };
 use cutover_shared::turn::Asked;
 use cutover_shared::witness::Witness;
@@ -258,6 +260,50 @@ fn what_was_logged_is_judged_and_not_held() {
     let strange = Statement::new(world.now, strange).signed_by([&key("bea")]).to_bytes();
     assert_eq!(witness.hold(&strange, world.now).unwrap_err().code, Code::RoleMissing);
     assert!(!witness.let_go(&id));
+}
+
+#[test]
+fn a_witness_that_was_out_of_reach_is_told_later() {
+    let mut world = World::with_policy(demanding(1));
+    let way = world.whole_way("1.0");
+    let (minutes, day) = (Duration::from_mins, Duration::from_hours(24));
+    let hold = Hold { release: way.release, reason: "because".to_owned(), finish: false };
+    let hold = Statement::new(world.now, hold).signed_by([&key("sec")]).to_bytes();
+    for late in [minutes(10), day] {
+        let mut witness = world.witness("will");
+        let id = witness.hold(&hold, world.now + late).unwrap();
+        assert_eq!(witness.held().collect::<Vec<_>>(), [&id]);
+        // The log's own door is as wide, so that what a witness holds can come into the log.
+        let admitted = admission::admit(&world.state, world.tree.size(), &hold, world.now + late);
+        assert!(admitted.is_ok(), "{late:?}");
+    }
+    let code = |result: Result<Digest, Refusal>| result.unwrap_err().code;
+    let mut witness = world.witness("will");
+    let (later, sooner) = (world.now + day + minutes(1), world.now - minutes(6));
+    assert_eq!(code(witness.hold(&hold, later)), Code::ClockSkew, "it is signed again");
+    assert_eq!(code(witness.hold(&hold, sooner)), Code::ClockSkew, "of the future");
+    // What stands against one thing and permits another is as good as its signer's clock.
+    let reason = "customers complain".to_owned();
+    let back = Rollback {
+        application: name("web"),
+        environment: name("production"),
+        hosts: vec![HostTurn {
+            host: name("p1"),
+            host_key: key("p1").public().id(),
+            generation: 1,
+        }],
+        from: way.package,
+        to: Digest::of(b"the one before"),
+        reason,
+    };
+    let back = Statement::new(world.now, back).until(world.now + day).signed_by([&key("max")]);
+    let ten_later = world.now + minutes(10);
+    assert_eq!(code(witness.hold(&back.to_bytes(), ten_later)), Code::ClockSkew);
+    // What the log has already is known, however old it is.
+    world.append_bytes(hold.clone()).unwrap();
+    world.follow(&mut witness).unwrap();
+    assert!(witness.hold(&hold, later).is_ok());
+    assert_eq!(witness.held().count(), 0);
 }
 
 #[test]
