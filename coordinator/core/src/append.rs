@@ -37,6 +37,19 @@ impl Folded {
     }
 }
 
+/// Whether an envelope is the one that the log has, as entry `index`, of the same statement: then bringing it
+/// again is answered with its place. The identity does not cover the signatures, and a receipt proves the bytes
+/// of the entry and no others; an envelope with other ones, bent or good, is not in the log.
+pub fn brought_again(index: u64, entry: &[u8], envelope: &[u8]) -> Result<(), Refusal> {
+    if entry == envelope {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Code::SignatureInvalid,
+        format!("the log has this statement as entry {index}, signed otherwise than it is here"),
+    ))
+}
+
 /// A statement that somebody brings and may bring. Whether it is admitted is another question.
 #[derive(Debug)]
 pub struct Brought {

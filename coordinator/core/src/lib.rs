@@ -26,7 +26,7 @@ mod register;
 mod rules;
 mod snapshot;
 
-pub use append::{Brought, Folded};
+pub use append::{Brought, Folded, brought_again};
 pub use conduct::{Conduct, Situation, Turn};
 pub use evidence::{Asked, Cleared, Proofs, Selection, clear, not_shorter};
 pub use peer::Peer;

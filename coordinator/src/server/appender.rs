@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use cutover_coordinator_core::brought_again;
 use cutover_shared::digest::Digest;
 use cutover_shared::protocol::Receipt;
 use tokio::sync::{mpsc, oneshot};
@@ -53,8 +54,7 @@ fn needs_restart(error: &StoreError) -> bool {
 
 async fn append(core: &Core, id: Digest, envelope: Vec<u8>) -> Result<Receipt, Trouble> {
     if let Some(index) = core.store.find(id).await? {
-        tracing::debug!(statement = %id.short(), index, "brought again");
-        return receipt(core, index);
+        return again(core, id, index, &envelope).await;
     }
     let size = core.folded().admit(&*core.conduct, &envelope, core.now())?;
     let entry = Entry { id, bytes: envelope.clone() };
@@ -63,7 +63,7 @@ async fn append(core: &Core, id: Digest, envelope: Vec<u8>) -> Result<Receipt, T
         return Err(Trouble::Failed("append one entry: the store speaks of another number".into()));
     };
     if !appended.new {
-        return receipt(core, appended.index);
+        return again(core, id, appended.index, &envelope).await;
     }
     match core.apply(appended.index, &envelope) {
         Ok(_) => tracing::info!(statement = %id.short(), index = appended.index, "logged"),
@@ -76,6 +76,17 @@ async fn append(core: &Core, id: Digest, envelope: Vec<u8>) -> Result<Receipt, T
         ),
     }
     receipt(core, appended.index)
+}
+
+/// The statement is in the log already, as entry `index`.
+async fn again(core: &Core, id: Digest, index: u64, envelope: &[u8]) -> Result<Receipt, Trouble> {
+    let entries = core.store.read(index..index + 1).await?;
+    let [entry] = &entries[..] else {
+        return Err(Trouble::Failed(format!("read entry {index}: the store does not have it")));
+    };
+    brought_again(index, entry, envelope)?;
+    tracing::debug!(statement = %id.short(), index, "brought again");
+    receipt(core, index)
 }
 
 /// The proof that entry `index` is in the log as it is now.

@@ -2,6 +2,7 @@
 
 use cutover_coordinator::store::APPEND_ENTRIES;
 use cutover_shared::digest::Digest;
+use cutover_shared::dsse::Envelope;
 use cutover_shared::log::{leaf_hash, verify_consistency, verify_inclusion};
 use cutover_shared::protocol::{MAX_ENTRIES, Part, Request, Response};
 use cutover_shared::refusal::Code;
@@ -151,6 +152,28 @@ async fn many_at_once_are_all_logged_once() {
     indexes.sort_unstable();
     let expected: Vec<u64> = (0..count as u64).map(|number| before + number / 2).collect();
     assert_eq!(indexes, expected, "each was said twice, and is there once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_logged_is_not_acknowledged_under_another_signature() {
+    let server = Server::start().await;
+    let (release, _) = server.reviewed("1.0").await;
+    let client = server.client("max").await;
+    let hold = Hold { release, reason: "because".to_owned(), finish: false };
+    let statement = Statement::new(at(0), hold);
+    let good = statement.signed_by([&key("max")]).to_bytes();
+    let index = client.append(good.clone()).await.unwrap().index;
+    assert_eq!(client.append(good.clone()).await.unwrap().index, index, "brought again");
+    let mut bent: serde_json::Value = serde_json::from_slice(&good).unwrap();
+    bent["signatures"][0]["sig"] = format!("{}==", "A".repeat(86)).into();
+    let more = statement.signed_by([&key("max"), &key("stranger")]).to_bytes();
+    let id = |envelope: &[u8]| Envelope::parse(envelope).unwrap().id();
+    for other in [serde_json::to_vec(&bent).unwrap(), more] {
+        assert_eq!(id(&other), id(&good), "the same statement");
+        let refusal = client.append(other).await.unwrap_err();
+        assert_eq!(refusal.code, Code::SignatureInvalid, "{refusal}");
+    }
+    assert_eq!(client.append(good).await.unwrap().index, index);
 }
 
 #[tokio::test(flavor = "multi_thread")]

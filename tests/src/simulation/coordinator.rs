@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cutover_coordinator_core::{
     Asked, Brought, Command, Conduct as _, Folded, Peer, Planner, Proofs as _, Register, Rules,
-    Selection, Situation, Tell, Turn, clear,
+    Selection, Situation, Tell, Turn, brought_again, clear,
 };
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::Envelope;
@@ -142,7 +142,11 @@ impl Coordinator {
         }
         if let Some(index) = life.ids.get(&brought.id) {
             let index = *index;
-            return self.receipt(index, wall);
+            let entry = self.log.entry(index).unwrap_or_default();
+            return match brought_again(index, entry, envelope) {
+                Ok(()) => self.receipt(index, wall),
+                Err(refusal) => Answer::Refused(refusal),
+            };
         }
         let size = match life.folded.admit(&Rules, envelope, wall) {
             Ok(size) => size,
