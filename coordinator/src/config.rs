@@ -3,6 +3,8 @@
 //! The file is read as plain TOML and looked through key by key, so that everything that is wrong with it
 //! is told at once. Paths that are not absolute are relative to the file.
 
+mod outbox;
+
 use std::fmt;
 use std::fs;
 use std::io;
@@ -11,6 +13,11 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
+
+pub use outbox::{
+    EndpointSettings, JIRA, JiraApi, JiraSettings, Login, MailSecurity, MailSettings,
+    OutboxSettings, SERVICENOW, ServiceNowSettings, WebhookSettings,
+};
 
 /// What is logged when nothing is said.
 const FILTER: &str = "info";
@@ -36,6 +43,8 @@ pub struct Settings {
     /// `log.filter`: which lines are logged: a filter of `tracing_subscriber`, such as `info` or
     /// `cutover_coordinator=debug`.
     pub log_filter: String,
+    /// `[outbox]`: where people and programs are told; none without that table.
+    pub outbox: Option<OutboxSettings>,
 }
 
 /// How log lines look.
@@ -109,8 +118,10 @@ pub fn parse(text: &str, base: &Path) -> Result<Settings, ConfigError> {
     let port_file = top.text("port-file").map(|it| base.join(it));
     let log_format = log.format("format");
     let log_filter = log.filter("filter");
+    let (outbox, outbox_faults) = outbox::parse(top.table.remove("outbox"), base);
     let mut faults = top.finish();
     faults.extend(log.finish());
+    faults.extend(outbox_faults);
     match (listen, data_directory, key, policy) {
         (Some(listen), Some(data_directory), Some(key), Some(policy)) if faults.is_empty() => {
             Ok(Settings {
@@ -122,6 +133,7 @@ pub fn parse(text: &str, base: &Path) -> Result<Settings, ConfigError> {
                 port_file,
                 log_format,
                 log_filter,
+                outbox,
             })
         }
         _ => Err(ConfigError::Faults(faults)),
@@ -220,7 +232,7 @@ impl Fragment {
 mod tests {
     use super::*;
 
-    const LEAST: &str = "listen = \"127.0.0.1:0\"\ndata-directory = \"data\"\nkey = \"log.pem\"\n\
+    pub(super) const LEAST: &str = "listen = \"127.0.0.1:0\"\ndata-directory = \"data\"\nkey = \"log.pem\"\n\
                          policy = \"/etc/cutover/policy.json\"\n";
 
     #[test]
@@ -237,6 +249,7 @@ mod tests {
             port_file: None,
             log_format: LogFormat::Text,
             log_filter: "info".to_owned(),
+            outbox: None,
         };
         assert_eq!(read(&path).unwrap(), expected);
     }
@@ -284,5 +297,20 @@ mod tests {
         let settings = parse(shipped, Path::new("")).unwrap();
         assert_eq!(settings.listen, "0.0.0.0:7400".parse().unwrap());
         assert_eq!(settings.log_filter, FILTER);
+        assert!(settings.outbox.is_none());
+    }
+
+    #[test]
+    fn what_the_shipped_file_shows_of_the_outbox_is_good_when_it_is_said() {
+        let shipped = include_str!("../../systemd/coordinator.toml");
+        let (_, outbox) = shipped.split_once("#[outbox]").unwrap();
+        let said = format!("#[outbox]{outbox}").lines().fold(String::new(), |text, line| {
+            let line = line.strip_prefix('#').filter(|rest| !rest.starts_with(' '));
+            text + line.unwrap_or_default() + "\n"
+        });
+        let settings = parse(&format!("{LEAST}{said}"), Path::new("")).unwrap();
+        let outbox = settings.outbox.unwrap();
+        assert!(outbox.mail.is_some() && outbox.servicenow.is_some() && outbox.jira.is_some());
+        assert_eq!((outbox.teams.len(), outbox.webhooks.len()), (1, 1));
     }
 }

@@ -10,13 +10,16 @@
 //! a person in the policy, an enrolled host, or somebody unknown, who may only ask for the checkpoint
 //! and enrol.
 //!
-//! - `Append`, `Checkpoint`, `Consistency`, `PackInfo`, `Fleet`, `Clearance`: one response.
+//! - `Append`, `Checkpoint`, `Consistency`, `PackInfo`, `Fleet`, `Clearance`, `Outbox`, `RetryDelivery`: one
+//!   response.
 //! - `Entries`: `Entry` for each, then end of stream.
 //! - `Follow`: a `Checkpoint` now and after each growth, until the client closes.
 //! - `PutPackage`: then the index, the map and the pack as raw bytes, of the lengths announced; `Stored`.
 //! - `Artifact`: `Bytes { length }`, then as many raw bytes.
 //! - `Directives` (hosts): the one long-lived stream; the host sends [`HostReport`] frames on it whenever
 //!   something changes, the coordinator sends [`Directive`] frames.
+
+mod outbox;
 
 use std::collections::BTreeSet;
 
@@ -31,6 +34,8 @@ use crate::name::Name;
 use crate::refusal::Refusal;
 use crate::statement::Phase;
 use crate::time::Time;
+
+pub use outbox::{DeliveryState, DeliveryView, MAX_DELIVERIES, OutboxView};
 
 /// The application protocol, with its version.
 pub const ALPN: &[u8] = b"cutover/1";
@@ -109,6 +114,13 @@ pub enum Request {
     },
     /// A host's long-lived stream.
     Directives,
+    /// What was told to whom, and what is still to be: as far as the caller may see it.
+    Outbox,
+    /// Try a delivery again at once that waits or is parked.
+    RetryDelivery {
+        /// Its key.
+        key: Digest,
+    },
 }
 
 /// A part of a package.
@@ -157,6 +169,10 @@ pub enum Response {
     Fleet(Fleet),
     /// The clearance asked for.
     Clearance(ClearanceAnswer),
+    /// The outbox.
+    Outbox(OutboxView),
+    /// The delivery is tried again.
+    Retried,
 }
 
 /// Proof that a statement is in the log.

@@ -42,6 +42,16 @@ impl Python {
         }
     }
 
+    /// The script `tests/oracles/<script>`, ready for arguments.
+    pub fn command(&self, script: &str) -> Command {
+        let mut command = Command::new(&self.interpreter);
+        // The checkout stays as it was.
+        command
+            .arg(build::workspace().join("tests/oracles").join(script))
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    }
+
     fn find(modules: &[&str]) -> anyhow::Result<Self> {
         let interpreter = env::var_os(VARIABLE)
             .with_context(|| format!("{VARIABLE} does not name a Python with the oracles"))?;
@@ -62,15 +72,9 @@ impl Python {
     ///
     /// When the script fails, or does not answer as many times as it was asked.
     pub fn ask(&self, script: &str, questions: &[String]) -> anyhow::Result<Vec<String>> {
-        let path = build::workspace().join("tests/oracles").join(script);
-        let mut child = Command::new(&self.interpreter)
-            .arg(&path)
-            // The checkout stays as it was.
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("run {}", path.display()))?;
+        let mut command = self.command(script);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("run {script}"))?;
         let mut input = child.stdin.take().context("the script's standard input")?;
         let output = child.stdout.take().context("the script's standard output")?;
         let answers = std::thread::scope(|scope| -> anyhow::Result<Vec<String>> {

@@ -48,7 +48,9 @@ pub(super) fn sort(response: Response) -> Result<Response, Failure> {
         | Response::PackageInfo { .. }
         | Response::Bytes { .. }
         | Response::Fleet(_)
-        | Response::Clearance(_) => Ok(response),
+        | Response::Clearance(_)
+        | Response::Outbox(_)
+        | Response::Retried => Ok(response),
     }
 }
 

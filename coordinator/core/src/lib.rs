@@ -15,16 +15,21 @@
 //! 5. A host that asks is cleared, or not, by [`clear`], with fold and register held together, so that two
 //!    hosts that ask at the same time are not both given the last place.
 //!
+//! What people and other programs are told of what was logged is decided in [`outbox`], which has a contract of
+//! its own; what is to be done for a release, in [`tasks`].
+//!
 //! It can authorise nothing: what it decides, every host judges again.
 
 mod append;
 mod conduct;
 mod evidence;
+pub mod outbox;
 mod peer;
 mod planner;
 mod register;
 mod rules;
 mod snapshot;
+pub mod tasks;
 
 pub use append::{Brought, Folded, brought_again};
 pub use conduct::{Conduct, Situation, Turn};

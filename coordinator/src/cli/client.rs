@@ -16,7 +16,7 @@ use cutover_shared::dsse::Envelope;
 use cutover_shared::log::checkpoint::Checkpoint;
 use cutover_shared::log::{leaf_hash, verify_consistency, verify_inclusion};
 use cutover_shared::policy::{LogKey, TrustPolicy};
-use cutover_shared::protocol::{Fleet, MAX_RANGE, Part, Receipt, Request, Response};
+use cutover_shared::protocol::{Fleet, MAX_RANGE, OutboxView, Part, Receipt, Request, Response};
 use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::statement::Statement;
 use cutover_transport::{
@@ -178,6 +178,22 @@ impl Client {
             return Err(unexpected(doing));
         };
         Ok(fleet)
+    }
+
+    /// What was told to whom, as far as this person may see it. Unsigned: for people.
+    pub async fn outbox(&self) -> Result<OutboxView, Failure> {
+        let doing = "ask for the outbox";
+        let Response::Outbox(view) = self.wire.ask(doing, &Request::Outbox).await? else {
+            return Err(unexpected(doing));
+        };
+        Ok(view)
+    }
+
+    /// Has a delivery tried again.
+    pub async fn retry_delivery(&self, key: Digest) -> Result<(), Failure> {
+        let doing = "have a delivery tried again";
+        let answer = self.wire.ask(doing, &Request::RetryDelivery { key }).await?;
+        if answer == Response::Retried { Ok(()) } else { Err(unexpected(doing)) }
     }
 
     /// A checkpoint now and after each growth of the log.

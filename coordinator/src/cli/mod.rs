@@ -4,6 +4,7 @@
 //! code ([`exit`]). Commands print through [`output`] only, and reach the coordinator through [`client`],
 //! whose [`sync`] verifies the log before anything of it is shown or signed over.
 
+pub mod acknowledge;
 pub mod assess;
 pub mod book;
 pub mod cab;
@@ -30,6 +31,7 @@ pub mod log;
 pub mod man;
 pub mod metrics;
 pub mod names;
+pub mod outbox;
 pub mod output;
 pub mod package;
 pub mod passing;
@@ -45,6 +47,7 @@ pub mod status;
 pub mod submit;
 pub mod suggest;
 pub mod sync;
+pub mod tasks;
 pub mod vote;
 mod wait;
 pub mod waive;
@@ -132,6 +135,11 @@ enum Command {
     Explain(explain::ExplainArgs),
     Metrics(metrics::MetricsArgs),
     #[command(subcommand)]
+    Tasks(tasks::TasksCommand),
+    Acknowledge(acknowledge::AcknowledgeArgs),
+    #[command(subcommand)]
+    Outbox(outbox::OutboxCommand),
+    #[command(subcommand)]
     Log(log::LogCommand),
     Serve(serve::ServeArgs),
     Completions(completions::CompletionsArgs),
@@ -206,6 +214,9 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Status(args) => status::run(context, args).await,
         Command::Explain(args) => explain::run(context, args).await,
         Command::Metrics(args) => metrics::run(context, args).await,
+        Command::Tasks(command) => tasks::run(context, command).await,
+        Command::Acknowledge(args) => acknowledge::run(context, args).await,
+        Command::Outbox(command) => outbox::run(context, command).await,
         Command::Log(command) => log::run(context, command).await,
         Command::Serve(args) => serve::run(args),
         Command::Completions(args) => completions::run(context, args, Cli::command()),

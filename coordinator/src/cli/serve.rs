@@ -6,6 +6,7 @@
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -14,6 +15,9 @@ use tracing_subscriber::EnvFilter;
 use super::exit::Failure;
 use crate::config::{self, ConfigError, LogFormat, Settings};
 use crate::server::{self, Rules};
+
+/// How long work on other threads may go on when the server has ended.
+const LAST_WORK: Duration = Duration::from_secs(1);
 
 /// Run the coordinator
 ///
@@ -45,16 +49,18 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     })?;
     log_to_standard_error(&settings)?;
     let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let asked_to_stop = async {
             if let Err(error) = server::signals().await {
                 // Nobody could stop it in good order later: so now.
                 tracing::error!(%error, "cannot listen for signals");
             }
         };
-        let served = server::serve(settings, Arc::new(Rules), asked_to_stop).await;
-        Ok(served.context("serve")?)
-    })
+        server::serve(settings, Arc::new(Rules), asked_to_stop).await
+    });
+    // A delivery that some other program does not answer is nothing to wait for: the next run makes it.
+    runtime.shutdown_timeout(LAST_WORK);
+    Ok(served.context("serve")?)
 }
 
 fn log_to_standard_error(settings: &Settings) -> Result<(), Failure> {

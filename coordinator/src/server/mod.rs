@@ -17,6 +17,7 @@
 //!   due, `evidence` gathers what they are shown.
 //! - `packages` takes packages in and gives them out.
 //! - `snapshots` writes the fold down now and then, so that the next start need not read the whole log.
+//! - `outbox` follows the log and tells people and other programs.
 //!
 //! What the levels of its log mean: ERROR, somebody must act; WARN, something that should not be, and was
 //! dealt with; INFO, something happened; DEBUG, how.
@@ -30,6 +31,7 @@ mod core;
 mod directives;
 mod evidence;
 mod hosts;
+mod outbox;
 mod packages;
 mod planner;
 mod requests;
@@ -54,6 +56,7 @@ pub use cutover_coordinator_core::{Conduct, Rules, Situation, Turn};
 pub use self::start::{Clock, StartError};
 
 use self::core::Core;
+use self::outbox::Outbox;
 use self::requests::Desk;
 use self::service::Service;
 use crate::config::Settings;
@@ -112,6 +115,8 @@ pub async fn serve_with_clock(
         }
     }
     let started = start::start(&settings, clock).await?;
+    let now = (started.signer.clock)();
+    let outbox = Outbox::open(&settings, &*started.store, now).await?;
     let endpoint = server_endpoint(settings.listen, &started.signer.key, None)?;
     let core = Arc::new(Core::new(started.store, started.signer, conduct, started.folded));
     let (jobs, waiting) = mpsc::channel(appender::QUEUE);
@@ -120,7 +125,10 @@ pub async fn serve_with_clock(
     let written = started.written;
     others.spawn(snapshots::run(Arc::clone(&core), written, is_snapshot_due));
     others.spawn(planner::run(Arc::clone(&core), Service::from_environment()));
-    let desk = Arc::new(Desk::new(Arc::clone(&core), jobs));
+    if let Some(outbox) = &outbox {
+        others.spawn(outbox::run(Arc::clone(&core), Arc::clone(outbox)));
+    }
+    let desk = Arc::new(Desk::new(Arc::clone(&core), jobs, outbox));
     others.spawn(connection::take_all(desk, endpoint.clone()));
     told_where(&endpoint, &settings)?;
     service::ready("serving");

@@ -20,6 +20,7 @@ use super::appender::{self, Job};
 use super::core::Core;
 use super::directives;
 use super::evidence;
+use super::outbox::Outbox;
 use super::packages::{self, Lengths, Range};
 use super::trouble::{Trouble, chain, moving};
 
@@ -40,6 +41,7 @@ pub(super) struct Desk {
     pub(super) core: Arc<Core>,
     jobs: mpsc::Sender<Job>,
     uploads: Semaphore,
+    outbox: Option<Arc<Outbox>>,
 }
 
 /// A stream with a request on it.
@@ -51,8 +53,12 @@ pub(super) struct Call {
 }
 
 impl Desk {
-    pub(super) fn new(core: Arc<Core>, jobs: mpsc::Sender<Job>) -> Self {
-        Self { core, jobs, uploads: Semaphore::new(UPLOADS) }
+    pub(super) fn new(
+        core: Arc<Core>,
+        jobs: mpsc::Sender<Job>,
+        outbox: Option<Arc<Outbox>>,
+    ) -> Self {
+        Self { core, jobs, uploads: Semaphore::new(UPLOADS), outbox }
     }
 
     /// Reads the request, answers it, and ends the stream.
@@ -139,6 +145,8 @@ fn name(request: &Request) -> &'static str {
         Request::Fleet => "fleet",
         Request::Clearance { .. } => "clearance",
         Request::Directives => "directives",
+        Request::Outbox => "outbox",
+        Request::RetryDelivery { .. } => "retry-delivery",
     }
 }
 
@@ -203,6 +211,14 @@ impl Caller<'_> {
                 );
                 Response::Clearance(answer)
             }
+            Request::Outbox => {
+                let person = self.peer.person()?;
+                self.outbox()?.view(self.core(), &person)
+            }
+            Request::RetryDelivery { key } => {
+                let person = self.peer.person()?;
+                self.outbox()?.retry(self.core(), &person, &key)?
+            }
             Request::Directives => {
                 let host = self.peer.host()?;
                 let core = self.core();
@@ -210,6 +226,11 @@ impl Caller<'_> {
             }
         };
         moving(writer.send(&response)).await
+    }
+
+    fn outbox(&self) -> Result<&Outbox, Refusal> {
+        let facts = "this coordinator tells nobody: its configuration has no [outbox]";
+        self.desk.outbox.as_deref().ok_or_else(|| Refusal::new(Code::SubjectUnknown, facts))
     }
 
     fn consistency(&self, old: u64, new: u64) -> Result<Response, Trouble> {

@@ -15,6 +15,7 @@ use cutover_shared::time::Time;
 
 use super::trouble::chain;
 use crate::config::Settings;
+use crate::outbox::OutboxError;
 use crate::store::{
     CacheReport, Entry, FileStore, Missing, OpenReport, Options, Signer, Store, StoreError,
 };
@@ -96,6 +97,9 @@ pub enum StartError {
     /// The store.
     #[error("open the store")]
     Store(#[from] StoreError),
+    /// The outbox.
+    #[error("open the outbox")]
+    Outbox(#[source] OutboxError),
     /// The runtime is going away.
     #[error("come up: the process is ending")]
     Ending,

@@ -22,7 +22,7 @@ pub struct FileError {
 }
 
 /// For `map_err`: the operation and the path around an error of the system.
-pub(super) fn failed<'a>(
+pub(crate) fn failed<'a>(
     operation: &'static str,
     path: &'a Path,
 ) -> impl FnOnce(io::Error) -> FileError + 'a {
@@ -81,6 +81,11 @@ pub(super) fn replace(directory: &Path, name: &str, content: &[u8]) -> Result<()
     write().map_err(failed("write", &new)).map_err(ReplaceError::Before)?;
     fs::rename(&new, &path).map_err(failed("put in place", &path)).map_err(ReplaceError::Before)?;
     sync_directory(directory).map_err(ReplaceError::Unknown)
+}
+
+/// [`replace`] for whoever need not know which of the two is in force after a failure.
+pub(crate) fn replace_file(directory: &Path, name: &str, content: &[u8]) -> Result<(), FileError> {
+    Ok(replace(directory, name, content)?)
 }
 
 /// Held by the one process that uses a directory; the system lets go of it however the process ends.

@@ -103,7 +103,9 @@ impl Content {
             | Request::Artifact { .. }
             | Request::Fleet
             | Request::Clearance { .. }
-            | Request::Directives => vec![Response::Failed("only a log".to_owned())],
+            | Request::Directives
+            | Request::Outbox
+            | Request::RetryDelivery { .. } => vec![Response::Failed("only a log".to_owned())],
         }
     }
 

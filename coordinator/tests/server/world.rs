@@ -163,6 +163,7 @@ impl Server {
             port_file: Some(place("port")),
             log_format: LogFormat::Text,
             log_filter: "info".to_owned(),
+            outbox: None,
         }
     }
 

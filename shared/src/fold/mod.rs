@@ -10,6 +10,7 @@
 
 mod examine;
 mod insert;
+mod past;
 mod revise;
 mod signed;
 pub mod snapshot;

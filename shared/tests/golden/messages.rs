@@ -9,8 +9,8 @@ use cutover_shared::evidence::{Evidence, ProvenEntry};
 use cutover_shared::key::SecretKey;
 use cutover_shared::log::TreeHead;
 use cutover_shared::protocol::{
-    ApplicationReport, ClearanceAnswer, Directive, Fleet, FromApplier, HostReport, HostView, Join,
-    Part, Receipt, Request, Response, ToApplier,
+    ApplicationReport, ClearanceAnswer, DeliveryState, DeliveryView, Directive, Fleet, FromApplier,
+    HostReport, HostView, Join, OutboxView, Part, Receipt, Request, Response, ToApplier,
 };
 use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::statement::Phase;
@@ -74,6 +74,28 @@ fn answer() -> ClearanceAnswer {
     }
 }
 
+fn outbox() -> OutboxView {
+    let delivery = |state: DeliveryState| DeliveryView {
+        key: digest("key"),
+        release: digest("release"),
+        statement: digest("statement"),
+        index: 5,
+        what: "booked".to_owned(),
+        channel: "mail".to_owned(),
+        recipient: "alice@example.org".to_owned(),
+        state,
+        attempts: 2,
+        trouble: Some("busy".to_owned()),
+    };
+    let states = [
+        DeliveryState::Waiting { milliseconds: 7 },
+        DeliveryState::Sending,
+        DeliveryState::Parked,
+        DeliveryState::Delivered { at: time() },
+    ];
+    OutboxView { deliveries: states.map(delivery).to_vec(), left_out: 1 }
+}
+
 #[test]
 fn requests_and_responses() {
     let (package, order, nonce) = (digest("package"), digest("order"), digest("nonce"));
@@ -105,6 +127,8 @@ fn requests_and_responses() {
             &Request::Clearance { order, phase: Phase::Activate, nonce, known: 9 },
         ),
         line("request.directives", &Request::Directives),
+        line("request.outbox", &Request::Outbox),
+        line("request.retry-delivery", &Request::RetryDelivery { key: package }),
         line("response.refused", &Response::Refused(refusal())),
         line("response.failed", &Response::Failed("no".to_owned())),
         line("response.checkpoint", &Response::Checkpoint(b"note".to_vec())),
@@ -119,6 +143,8 @@ fn requests_and_responses() {
         line("response.bytes", &Response::Bytes { length: 6 }),
         line("response.fleet", &Response::Fleet(fleet)),
         line("response.clearance", &Response::Clearance(answer())),
+        line("response.outbox", &Response::Outbox(outbox())),
+        line("response.retried", &Response::Retried),
         line("directive.offer", &Directive::Offer { order, evidence: evidence() }),
         line("directive.stop", &Directive::Stop { order, evidence: evidence() }),
         line("report", &report()),

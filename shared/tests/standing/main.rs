@@ -1,6 +1,7 @@
 //! The state words of a release, from submission to its ends, over signed statements.
 
 mod figures;
+mod past;
 #[cfg(test)]
 mod scene;
 

@@ -6,6 +6,7 @@
 
 pub mod gate;
 pub mod host;
+pub mod mail;
 pub mod notice;
 pub mod people;
 pub mod process;
@@ -13,6 +14,7 @@ pub mod release;
 pub mod slots;
 pub mod status;
 pub mod watch;
+pub mod web;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -48,6 +50,8 @@ pub struct Stage {
     pub hosts: BTreeMap<String, Host>,
     coordinator: Option<Process>,
     watch: Option<Watch>,
+    /// What the coordinator's configuration has besides what every one has.
+    more: String,
 }
 
 /// A booking as its people made it.
@@ -62,13 +66,19 @@ pub struct Booked {
 impl Stage {
     /// Keys, policy and a running coordinator in `directory`.
     pub async fn start(directory: &Path, binaries: &Path) -> anyhow::Result<Self> {
+        Self::start_with(directory, binaries, "").await
+    }
+
+    /// The same, with `more` at the end of the coordinator's configuration.
+    pub async fn start_with(directory: &Path, binaries: &Path, more: &str) -> anyhow::Result<Self> {
         let desk = Desk {
             binaries: binaries.to_owned(),
             directory: directory.to_owned(),
             coordinator: None,
         };
         desk.prepare().context("make keys and policy")?;
-        let mut stage = Self { desk, hosts: BTreeMap::new(), coordinator: None, watch: None };
+        let (hosts, more) = (BTreeMap::new(), more.to_owned());
+        let mut stage = Self { desk, hosts, coordinator: None, watch: None, more };
         stage.write_configuration("127.0.0.1:0")?;
         stage.start_coordinator().await?;
         Ok(stage)
@@ -87,11 +97,12 @@ impl Stage {
     fn write_configuration(&self, listen: &str) -> anyhow::Result<()> {
         let directory = &self.desk.directory;
         let text = format!(
-            "listen = {listen:?}\ndata-directory = {:?}\nkey = {:?}\npolicy = {:?}\nport-file = {:?}\n",
+            "listen = {listen:?}\ndata-directory = {:?}\nkey = {:?}\npolicy = {:?}\nport-file = {:?}\n{}",
             path(&self.data()),
             path(&self.desk.key("log")),
             path(&self.desk.policy()),
             path(&directory.join("port")),
+            self.more,
         );
         std::fs::write(self.configuration(), text).context("write coordinator.toml")
     }
@@ -322,6 +333,26 @@ impl Stage {
             }
             if began.elapsed() > PATIENCE {
                 bail!("not seen in the status of {release}: {what}\n{status:#}\n{}", self.logs());
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+    }
+}
+
+impl Stage {
+    /// Waits until something was told (a word of `cutover outbox list`) and everything else that was to be
+    /// told is, too; all deliveries.
+    pub async fn delivered(&self, told: &str) -> anyhow::Result<Vec<Value>> {
+        let began = Instant::now();
+        loop {
+            let all = self.desk.run("max", &["outbox", "list"])?;
+            let all = all.as_array().cloned().unwrap_or_default();
+            let is_there = all.iter().any(|it| it["told"] == told);
+            if is_there && all.iter().all(|it| it["state"] == "delivered") {
+                return Ok(all);
+            }
+            if began.elapsed() > PATIENCE {
+                bail!("not delivered: {told}\n{all:#?}\n{}", self.logs());
             }
             tokio::time::sleep(ASK_AGAIN).await;
         }

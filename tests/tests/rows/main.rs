@@ -7,13 +7,18 @@ mod row_02_rehearsal;
 mod row_03_package;
 mod row_08_suggest;
 mod row_09_consults;
+mod row_10_informed;
 mod row_11_denied;
 mod row_12_board;
+mod row_13_tasks;
 mod row_14_staging;
+mod row_15_schedule;
 mod row_16_timely;
 mod row_17_unexpected;
 mod row_18_emergency;
 mod row_20_explain;
+#[cfg(test)]
+mod trackers;
 
 use cutover_tests::build::binaries;
 use cutover_tests::harness::Stage;

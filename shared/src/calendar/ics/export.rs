@@ -6,13 +6,11 @@ use std::time::Duration;
 use jiff::civil;
 
 use super::line::Writer;
-use super::rfc_instant;
+use super::{booking, rfc_instant};
 use crate::calendar::recurring::{Instance, MAX_LENGTH, Recurring};
 use crate::calendar::rule::{Rule, RuleEnd, write_basic};
 use crate::calendar::span::{Reading, Wall};
 use crate::calendar::zone::{OutOfRange, UnknownZone, Zone};
-use crate::case::Case;
-use crate::digest::Digest;
 use crate::fold::{CalendarRecord, FreezeRecord, State};
 use crate::name::Name;
 use crate::statement::Freeze;
@@ -36,8 +34,7 @@ pub struct Feed<'a> {
 ///
 /// Errors: a calendar names a zone that the bundled database does not have.
 pub fn export(feed: &Feed<'_>) -> Result<String, UnknownZone> {
-    let origin = feed.state.policy().map_or("cutover", |it| it.document().log.origin.as_str());
-    let domain = origin.split('/').next().unwrap_or(origin).to_owned();
+    let domain = booking::domain(feed.state);
     let mut events = Events { feed, domain, writer: Writer::default(), zones: BTreeMap::new() };
     let calendars =
         feed.state.calendars().filter(|it| feed.is_here(&it.declared.says().environment));
@@ -49,7 +46,7 @@ pub fn export(feed: &Feed<'_>) -> Result<String, UnknownZone> {
     }
     for (case, booking) in feed.state.bookings_ending_after(feed.now) {
         if feed.is_here(&booking.booking.says().environment) {
-            events.booking(case, &booking.booking.id());
+            booking::write(&mut events.writer, &events.domain, case, booking, None);
         }
     }
     let mut writer = Writer::default();
@@ -96,30 +93,6 @@ impl Events<'_> {
         self.writer.raw("DTSTAMP", &utc(stamp));
         self.writer.raw("SEQUENCE", &sequence.to_string());
         self.writer.raw("STATUS", if is_off { "CANCELLED" } else { "CONFIRMED" });
-    }
-
-    fn booking(&mut self, case: &Case, id: &Digest) {
-        let Some(it) = case.bookings.get(id) else { return };
-        let says = it.booking.says();
-        let is_off = it.cancelled.is_some() || case.cancelled.is_some();
-        let uid = format!("booking-{id}@{}", self.domain);
-        self.begin(&uid, it.booking.header().issued, u64::from(is_off), is_off);
-        self.writer.raw("DTSTART", &utc(says.window.start));
-        self.writer.raw("DTEND", &utc(says.window.end));
-        let release = case.release.says();
-        let summary = format!(
-            "{}: {} {} → {}",
-            case.name(),
-            says.application,
-            release.version,
-            says.environment
-        );
-        self.writer.text("SUMMARY", &summary);
-        let hosts: Vec<_> = says.plan.hosts().map(|it| it.host.as_str()).collect();
-        let told = format!("{}\nHosts: {}", release.summary, hosts.join(", "));
-        self.writer.text("DESCRIPTION", &told);
-        self.writer.text("LOCATION", says.environment.as_str());
-        self.writer.raw("END", "VEVENT");
     }
 
     fn freeze(&mut self, record: &FreezeRecord) {
@@ -253,7 +226,7 @@ fn exactly(length: Duration) -> String {
     if text.is_empty() { "PT1S".to_owned() } else { format!("PT{text}") }
 }
 
-fn utc(time: Time) -> String {
+pub(super) fn utc(time: Time) -> String {
     format!("{}Z", write_basic(Zone::utc().civil(time)))
 }
 

@@ -17,7 +17,9 @@
 //! what Cutover does (a start in a gap, an end by the clock), the next years' differences are written out as
 //! EXDATE and RECURRENCE-ID, so that every reader sees the same hours. Each zone is defined by a VTIMEZONE
 //! made of its transitions. UID is stable; SEQUENCE rises; what was cancelled or lifted is CANCELLED.
+//! One booking by itself is an invitation ([`invitation`]).
 
+mod booking;
 mod event;
 mod export;
 mod import;
@@ -25,6 +27,7 @@ mod line;
 mod place;
 mod windows;
 
+pub use booking::{Invitation, invitation};
 pub use export::{Feed, export};
 pub use import::{Imported, import};
 use jiff::civil;

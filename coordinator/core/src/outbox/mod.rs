@@ -1,0 +1,32 @@
+//! What the outbox decides: whom an entry of the log is told to, in which words, and what is sent next.
+//!
+//! **Contract.** Pure, like the rest of this crate. The driver owns one [`Queue`] and does this:
+//!
+//! 1. It keeps [`Mark`]s in a ledger, durably, and reads them into a [`Remembered`] when it starts.
+//! 2. From [`Remembered::below`] on, and for each later growth of the log, it asks of each entry what it
+//!    tells ([`notice`]) and to whom ([`deliveries`]), and gives that to [`Queue::handle_planned`].
+//! 3. What [`Queue::poll_due`] hands out it makes ready ([`message`], [`ticket`]), sends, and tells the queue
+//!    how that ended. It makes the marks that it is answered durable before it polls again.
+//!
+//! Nothing of this is stored but the marks: an entry tells the same today as on the day on which it was
+//! logged, because it is asked of the release as of that entry ([`State::as_of`]). A delivery has a key that
+//! follows from statement, channel and recipient, and whoever is delivered to twice sees the same key twice.
+//! Deliveries to one recipient go in the order of the log; one that is parked lets the others pass.
+//!
+//! [`State::as_of`]: cutover_shared::fold::State::as_of
+
+mod audience;
+mod marks;
+mod message;
+mod notice;
+mod queue;
+#[cfg(test)]
+mod tests;
+mod ticket;
+
+pub use audience::{Delivery, Destination, Routes, Team, Webhook, deliveries, may_see};
+pub use marks::{Mark, Remembered, Tried};
+pub use message::{Message, Setting, message};
+pub use notice::{Notice, What, notice};
+pub use queue::{Failure, Limits, Queue};
+pub use ticket::{Ticket, TicketPhase, TicketTask, ticket};
