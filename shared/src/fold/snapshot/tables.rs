@@ -24,7 +24,7 @@ use crate::window::Window;
 
 kept! {
     State {
-        policy, policy_indexes, epochs, next_index, hosts, host_names, transport_keys, grants, cases,
+        policy, policies, policy_indexes, epochs, next_index, hosts, host_names, transport_keys, grants, cases,
         numbers, packages, iterations, bookings, window_ends, holds, emergencies, closed_emergencies,
         standards, freezes, standing_freezes, calendars, rollbacks, rollbacks_from, rollback_ends, denied_packages,
         returned_packages, statements, unknown_predicates, ignored, ignored_count,
