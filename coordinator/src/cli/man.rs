@@ -22,6 +22,9 @@ pub struct ManArgs {
 /// Carries the command out for the whole command line `command`.
 pub fn run(context: &Context, args: &ManArgs, command: Command) -> Result<(), Failure> {
     let directory = &args.directory;
+    if context.dry_run {
+        return context.sink().dry_run(&format!("manual pages into {}", directory.display()));
+    }
     let written = std::fs::create_dir_all(directory)
         .and_then(|()| clap_mangen::generate_to(command, directory));
     written.with_context(|| format!("write manual pages into {}", directory.display()))?;

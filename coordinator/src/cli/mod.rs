@@ -225,6 +225,11 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
 }
 
 fn run_package(context: &Context, command: &package::PackageCommand) -> Result<(), Failure> {
+    if context.dry_run
+        && let Some(what) = command.writes()
+    {
+        return context.sink().dry_run(&what);
+    }
     let mut out = Vec::new();
     let ended = package::run(command, &mut out);
     context.sink().bytes(&out)?;

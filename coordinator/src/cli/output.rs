@@ -51,6 +51,14 @@ impl Sink {
         self.bytes(format!("{}\n", harmless(&text.to_string())).as_bytes())
     }
 
+    /// What would have been written, had this been no dry run.
+    pub fn dry_run(&self, what: &str) -> Result<(), Failure> {
+        let value = serde_json::json!({ "dry-run": true, "would_write": what });
+        self.result(&value, |_| {
+            format!("It would write {what}.\nThis is a dry run: nothing was written.")
+        })
+    }
+
     /// A JSON value for programs, on one line; nothing for people.
     pub fn json<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), Failure> {
         if !self.json {

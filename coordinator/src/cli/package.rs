@@ -61,6 +61,21 @@ pub enum PackageCommand {
     Show(ShowArgs),
 }
 
+impl PackageCommand {
+    /// What it would write; `None` for those that only look.
+    pub fn writes(&self) -> Option<String> {
+        match self {
+            Self::New(it) => Some(format!("a package to fill in, into {}", it.directory.display())),
+            Self::Build(it) => {
+                let file = it.output.as_ref().map(|it| format!(": {}", it.display()));
+                let directory = it.directory.display();
+                Some(format!("a package of {directory}{}", file.unwrap_or_default()))
+            }
+            Self::Check(_) | Self::Show(_) => None,
+        }
+    }
+}
+
 /// `cutover package new`.
 #[derive(Debug, Clone, Args)]
 pub struct NewArgs {

@@ -170,5 +170,7 @@ async fn row_18_in_order_and_by_somebody_else() -> anyhow::Result<()> {
     let iterations = status.pointer("/0/iterations").context("iterations")?;
     ensure!(iterations[0]["state"] == "cancelled", "{status:#}");
     ensure!(iterations[1]["approved_by"] == serde_json::json!(["mona"]), "{status:#}");
+    // What touched a host is looked back at before the emergency is over.
+    ensure!(status.pointer("/0/review_owed") == Some(&second.into()), "{status:#}");
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Emergencies as a list: each with its iterations, who approved them, and what their hosts did.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use cutover_shared::case::{Case, Verified};
 use cutover_shared::digest::Digest;
@@ -25,6 +26,9 @@ pub(super) struct Row {
     until: Option<Time>,
     reason: String,
     opened_by: BTreeSet<Name>,
+    /// The release whose closure is to carry the post-implementation review that is owed.
+    review_owed: Option<String>,
+    closed: bool,
     iterations: Vec<IterationRow>,
 }
 
@@ -63,6 +67,8 @@ pub(super) fn rows(state: &State, only: Option<Digest>, now: Time) -> Vec<Row> {
             until: opened.header().not_after,
             reason: reason.clone(),
             opened_by: opened.owners().into_iter().cloned().collect(),
+            review_owed: state.review_owed(&grounds).map(names::number),
+            closed: state.emergency_closure(&grounds).is_some(),
             iterations,
         })
     });
@@ -92,10 +98,14 @@ pub(super) fn text(rows: &[Row]) -> String {
     }
     let mut table = table(["incident", "application", "environments", "open", "iterations", "why"]);
     for row in rows {
-        let open = match row.until {
-            Some(until) if row.open => format!("until {until}"),
-            _ => "no longer".to_owned(),
+        let mut open = match (row.closed, row.until) {
+            (true, _) => "closed".to_owned(),
+            (false, Some(until)) if row.open => format!("until {until}"),
+            (false, _) => "no longer".to_owned(),
         };
+        if let Some(release) = &row.review_owed {
+            let _ = write!(open, "\nowes a review: close {release} with one");
+        }
         let iterations: Vec<_> = row.iterations.iter().map(IterationRow::text).collect();
         table.add_row([
             row.incident.clone(),
