@@ -126,6 +126,7 @@ mod tests {
                 port_file: None,
                 log_format: LogFormat::Text,
                 log_filter: "warn".to_owned(),
+                outbox: None,
             };
             start::start(&settings, Arc::new(now)).await.unwrap()
         }
