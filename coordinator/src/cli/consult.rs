@@ -2,7 +2,7 @@
 
 use clap::{ArgGroup, Args, Subcommand};
 use cutover_shared::authorise::rules::{Answer, Standpoint, standpoints};
-use cutover_shared::case::Case;
+use cutover_shared::case::{Case, Verified};
 use cutover_shared::fold::State;
 use cutover_shared::name::Name;
 use cutover_shared::statement::{Consult, Statement};
@@ -189,7 +189,7 @@ impl Row {
         let of = |consult: &&Consult| {
             consult.department() == it.department && consult.environments().contains(environment)
         };
-        let consults = case.consults.iter().map(|it| it.says());
+        let consults = case.consults.iter().map(Verified::says);
         let questions = consults.filter(of).filter_map(|consult| match consult {
             Consult::Asked { question, .. } => Some(question.clone()),
             Consult::Answered { .. } => None,

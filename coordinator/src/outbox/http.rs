@@ -231,9 +231,9 @@ mod tests {
     #[test]
     fn both_forms_of_retry_after_are_read() {
         let now: Time = "2026-03-08T06:30:00Z".parse().unwrap();
-        assert_eq!(retry_after(" 120", now), Some(Duration::from_secs(120)));
+        assert_eq!(retry_after(" 120", now), Some(Duration::from_mins(2)));
         let date = "Sun, 08 Mar 2026 06:31:00 GMT";
-        assert_eq!(retry_after(date, now), Some(Duration::from_secs(60)));
+        assert_eq!(retry_after(date, now), Some(Duration::from_mins(1)));
         assert_eq!(retry_after("Sun, 08 Mar 2026 06:29:00 GMT", now), Some(Duration::ZERO));
         assert_eq!(retry_after("soon", now), None);
     }

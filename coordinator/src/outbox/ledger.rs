@@ -135,7 +135,9 @@ mod tests {
     }
 
     fn add(ledger: &mut Ledger, remembered: &mut Remembered, marks: &[Mark]) {
-        marks.iter().for_each(|mark| remembered.add(mark.clone()));
+        for mark in marks {
+            remembered.add(mark.clone());
+        }
         ledger.add(marks, remembered).unwrap();
     }
 

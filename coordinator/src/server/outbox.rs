@@ -90,7 +90,7 @@ impl Outbox {
             settings: settings.clone(),
         };
         // From here on there is a ledger, which says from where on a next run has to look.
-        outbox.keep(vec![Mark::Below(from)]).map_err(StartError::Outbox)?;
+        outbox.keep(&[Mark::Below(from)]).map_err(StartError::Outbox)?;
         tracing::info!(from, "the outbox is open");
         Ok(Some(Arc::new(outbox)))
     }
@@ -99,13 +99,13 @@ impl Outbox {
         self.queue.lock().expect(UNPOISONED)
     }
 
-    fn keep(&self, marks: Vec<Mark>) -> Result<(), OutboxError> {
+    fn keep(&self, marks: &[Mark]) -> Result<(), OutboxError> {
         let mut guard = self.ledger.lock().expect(UNPOISONED);
         let (ledger, remembered) = &mut *guard;
-        for mark in &marks {
+        for mark in marks {
             remembered.add(mark.clone());
         }
-        Ok(ledger.add(&marks, remembered)?)
+        Ok(ledger.add(marks, remembered)?)
     }
 
     fn elapsed(&self) -> Duration {
@@ -138,7 +138,7 @@ impl Outbox {
             let facts = format!("no delivery {} waits or is parked", key.short());
             return Err(Refusal::new(Code::SubjectUnknown, facts).into());
         };
-        self.keep(vec![mark]).map_err(|error| Trouble::Failed(chain(&error)))?;
+        self.keep(&[mark]).map_err(|error| Trouble::Failed(chain(&error)))?;
         self.woken.notify_one();
         Ok(Response::Retried)
     }
@@ -252,7 +252,7 @@ async fn plan(
         planned(core, outbox, from, &entries);
     }
     let mark = outbox.queue().advance();
-    outbox.keep(mark.into_iter().collect())?;
+    outbox.keep(mark.as_slice())?;
     Ok(())
 }
 
@@ -354,7 +354,7 @@ fn note(
             outbox.queue().handle_failed(&key, failure, now, jitter())
         }
     });
-    outbox.keep(marks)
+    outbox.keep(&marks)
 }
 
 /// A random number. Where the system has none, deliveries that failed together are tried together.

@@ -114,7 +114,7 @@ impl Stage {
             phase,
             held: None,
         };
-        let outcome = run.to_its_end(&mut tells).await;
+        let outcome = run.run_to_end(&mut tells).await;
         let held = run.held;
         let ended = self.clock.now().monotonic;
         match (&outcome.what, end, held) {
@@ -175,7 +175,7 @@ impl Stage {
 }
 
 impl Run<'_> {
-    async fn to_its_end(&mut self, tells: &mut mpsc::Receiver<Told>) -> Outcome {
+    async fn run_to_end(&mut self, tells: &mut mpsc::Receiver<Told>) -> Outcome {
         loop {
             self.carry_out();
             self.note_phase();
@@ -353,7 +353,7 @@ fn failure(outcome: &Outcome) -> Failure {
         Some(Cause::Failed { at, why }) => (format!("{at:?}").to_lowercase(), why.clone()),
         Some(cause @ (Cause::NeverHealthy | Cause::HealthLost)) => {
             let readings = outcome.health.samples.iter().flat_map(|it| &it.readings);
-            let last = readings.filter(|it| !it.healthy).last();
+            let last = readings.rev().find(|it| !it.healthy);
             let last = last.map(|it| format!("; {}: {}", it.check, it.detail)).unwrap_or_default();
             (reached(), format!("{cause:?}{last}"))
         }

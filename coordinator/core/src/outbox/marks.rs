@@ -175,7 +175,9 @@ mod tests {
         let marks = all.marks();
         assert_eq!(marks.len(), 4);
         let mut again = Remembered::default();
-        marks.into_iter().for_each(|mark| again.add(mark));
+        for mark in marks {
+            again.add(mark);
+        }
         assert_eq!(again, all);
         assert_eq!(again.earlier(), [3]);
         assert_eq!(again.known("jira", "r"), Some("CHG-2"));

@@ -68,7 +68,7 @@ pub(super) fn who_acts(
             }
         }
     }
-    Who { owners, roles, departments }
+    Who { roles, departments, owners }
 }
 
 /// The roles whose act takes the refusal away.

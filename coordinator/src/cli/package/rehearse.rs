@@ -137,7 +137,7 @@ pub async fn run(context: &Context, args: &RehearseArgs) -> Result<(), Failure> 
             let name = synced.state.case(&release).map(names::number).unwrap_or_default();
             let more = [
                 ("release", name.into()),
-                ("result", serde_json::to_value(&told.result).context("write the result")?),
+                ("result", serde_json::to_value(told.result).context("write the result")?),
             ];
             let statement = Statement::new(context.now(), rehearsal);
             client.sign_and_append(context, &statement, &more).await?;

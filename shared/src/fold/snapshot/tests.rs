@@ -80,7 +80,8 @@ fn case() -> Case {
     };
     let approval: IterationApproval = approval;
     let mut case = Case::new(verified(10, said("release", 0)), 1);
-    case.reviews = (0..3).map(|it| verified(11 + it, said("review", it as usize))).collect();
+    case.reviews =
+        (0..3).map(|it| verified(11 + it, said("review", usize::try_from(it).unwrap()))).collect();
     case.assessments = vec![verified(14, said("assessment", 0))];
     case.votes = vec![verified(15, said("vote", 0))];
     case.approvals = vec![verified(16, approval)];
