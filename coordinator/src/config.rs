@@ -34,6 +34,8 @@ pub struct Settings {
     pub key: PathBuf,
     /// `policy`: the file with the signed trust policy.
     pub policy: PathBuf,
+    /// `forms-directory`: schemas of forms beside those that are shipped, a `.toml` file each.
+    pub forms_directory: Option<PathBuf>,
     /// `advertise`: `host:port` under which others reach the coordinator, for people to see in its log.
     pub advertise: Option<String>,
     /// `port-file`: where the port that is served on is written, once it is.
@@ -111,6 +113,7 @@ pub fn parse(text: &str, base: &Path) -> Result<Settings, ConfigError> {
     let data_directory = top.required("data-directory");
     let key = top.required("key");
     let policy = top.required("policy");
+    let forms_directory = top.text("forms-directory").map(|it| base.join(it));
     let advertise = top.text("advertise");
     if advertise.as_deref().is_some_and(|it| !is_host_and_port(it)) {
         top.fault("advertise", "a host and a port are expected, as cutover.example.org:7400");
@@ -129,6 +132,7 @@ pub fn parse(text: &str, base: &Path) -> Result<Settings, ConfigError> {
                 data_directory: base.join(data_directory),
                 key: base.join(key),
                 policy: base.join(policy),
+                forms_directory,
                 advertise,
                 port_file,
                 log_format,
@@ -245,6 +249,7 @@ mod tests {
             data_directory: directory.path().join("data"),
             key: directory.path().join("log.pem"),
             policy: PathBuf::from("/etc/cutover/policy.json"),
+            forms_directory: None,
             advertise: None,
             port_file: None,
             log_format: LogFormat::Text,
@@ -257,11 +262,12 @@ mod tests {
     #[test]
     fn everything_can_be_said() {
         let text = format!(
-            "{LEAST}advertise = \"c.example.org:7400\"\nport-file = \"port\"\n\
+            "{LEAST}forms-directory = \"forms\"\nadvertise = \"c.example.org:7400\"\nport-file = \"port\"\n\
              [log]\nformat = \"json\"\nfilter = \"debug\"\n"
         );
         let settings = parse(&text, Path::new("/base")).unwrap();
         assert_eq!(settings.advertise.as_deref(), Some("c.example.org:7400"));
+        assert_eq!(settings.forms_directory.as_deref(), Some(Path::new("/base/forms")));
         assert_eq!(settings.port_file.as_deref(), Some(Path::new("/base/port")));
         assert_eq!((settings.log_format, settings.log_filter.as_str()), (LogFormat::Json, "debug"));
     }

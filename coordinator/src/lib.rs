@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod forms;
 pub mod outbox;
 pub mod package;
 pub mod server;

@@ -10,8 +10,8 @@
 //! a person in the policy, an enrolled host, or somebody unknown, who may only ask for the checkpoint
 //! and enrol.
 //!
-//! - `Append`, `Checkpoint`, `Consistency`, `PackInfo`, `Fleet`, `Clearance`, `Outbox`, `RetryDelivery`: one
-//!   response.
+//! - `Append`, `Checkpoint`, `Consistency`, `PackInfo`, `Fleet`, `Clearance`, `Outbox`, `RetryDelivery`,
+//!   `Forms`: one response.
 //! - `Entries`: `Entry` for each, then end of stream.
 //! - `Follow`: a `Checkpoint` now and after each growth, until the client closes.
 //! - `PutPackage`: then the index, the map and the pack as raw bytes, of the lengths announced; `Stored`.
@@ -121,6 +121,11 @@ pub enum Request {
         /// Its key.
         key: Digest,
     },
+    /// Schemas of forms: those with these texts, or the newest of each form where none is named.
+    Forms {
+        /// SHA-256 of each text.
+        of: Vec<Digest>,
+    },
 }
 
 /// A part of a package.
@@ -173,6 +178,8 @@ pub enum Response {
     Outbox(OutboxView),
     /// The delivery is tried again.
     Retried,
+    /// The texts of the schemas asked for, at most [`crate::package::form::MAX_SCHEMAS`].
+    Forms(Vec<String>),
 }
 
 /// Proof that a statement is in the log.

@@ -29,6 +29,9 @@ impl Time {
         Self::from_millis(timestamp.as_millisecond())
     }
 
+    /// 1970-01-01T00:00:00Z.
+    pub const EPOCH: Self = Self(NonZeroU64::new(SIGN).expect("the sign is a bit"));
+
     /// Milliseconds since 1970.
     pub const fn as_millis(self) -> i64 {
         (self.0.get() ^ SIGN).cast_signed()

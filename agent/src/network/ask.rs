@@ -50,7 +50,8 @@ pub(super) fn sort(response: Response) -> Result<Response, Failure> {
         | Response::Fleet(_)
         | Response::Clearance(_)
         | Response::Outbox(_)
-        | Response::Retried => Ok(response),
+        | Response::Retried
+        | Response::Forms(_) => Ok(response),
     }
 }
 

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use cutover_shared::digest::Digest;
 use cutover_shared::fold::State;
 use cutover_shared::key::KeyId;
-use cutover_shared::package::manifest::Manifest;
+use cutover_shared::package::check::Checked;
 use cutover_shared::protocol::Fleet;
 use cutover_shared::refusal::Refusal;
 use cutover_shared::statement::{Phase, Release};
@@ -44,8 +44,9 @@ pub trait Conduct: Send + Sync + 'static {
     /// Whether a statement may be the next entry of the log.
     fn admit(&self, state: &State, envelope: &[u8], now: Time) -> Result<(), Refusal>;
 
-    /// Whether a release may be submitted for the package that is stored under its digest, if one is.
-    fn accept_release(&self, release: &Release, stored: Option<&Manifest>) -> Result<(), Refusal>;
+    /// Whether a release may be submitted for the package that is stored under its digest, if one is, and
+    /// what that was found to be by the forms that are needed now.
+    fn accept_release(&self, release: &Release, stored: Option<&Checked>) -> Result<(), Refusal>;
 
     /// Which hosts are offered which orders now. Each is offered again from time to time for as long as
     /// it is among them.

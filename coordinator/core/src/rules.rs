@@ -9,7 +9,7 @@ use cutover_shared::evidence;
 use cutover_shared::fold::{RollbackCase, State};
 use cutover_shared::key::KeyId;
 use cutover_shared::name::Name;
-use cutover_shared::package::manifest::Manifest;
+use cutover_shared::package::check::Checked;
 use cutover_shared::policy::{KeyStatus, Role};
 use cutover_shared::protocol::{ApplicationReport, Fleet, HostView};
 use cutover_shared::refusal::{Code, Refusal};
@@ -44,12 +44,16 @@ impl Conduct for Rules {
         admission::admit(state, state.next_index(), envelope, now).map(drop)
     }
 
-    fn accept_release(&self, release: &Release, stored: Option<&Manifest>) -> Result<(), Refusal> {
-        let Some(manifest) = stored else {
+    fn accept_release(&self, release: &Release, stored: Option<&Checked>) -> Result<(), Refusal> {
+        let Some(checked) = stored else {
             return Err(Refusal::new(
                 Code::SubjectUnknown,
                 format!("package {} is not stored here: upload it first", release.package.short()),
             ));
+        };
+        let Some(manifest) = checked.manifest.as_ref().filter(|_| checked.findings.is_empty())
+        else {
+            return Err(incomplete(checked));
         };
         let differs = [
             ("application", release.application != manifest.application),
@@ -57,6 +61,7 @@ impl Conduct for Rules {
             ("apply budget", release.apply_budget != manifest.apply_budget),
             ("rollback reserve", release.rollback_reserve != manifest.rollback_reserve),
             ("irreversible", release.irreversible != manifest.rollback.irreversible),
+            ("set of forms", release.forms != checked.forms_used()),
         ];
         let differs: Vec<&str> =
             differs.iter().filter(|(_, differs)| *differs).map(|(what, _)| *what).collect();
@@ -65,7 +70,7 @@ impl Conduct for Rules {
         }
         Err(Refusal::new(
             Code::DigestMismatch,
-            format!("the package's manifest says another {}", differs.join(", ")),
+            format!("the package says another {}", differs.join(", ")),
         ))
     }
 
@@ -134,6 +139,20 @@ impl Conduct for Rules {
     fn may_store(&self, state: &State, person: &KeyId) -> Result<(), Refusal> {
         holds_any(state, person, &[Role::Submitter], "store packages")
     }
+}
+
+/// Most findings that a refusal names; `cutover package check` tells all.
+const FINDINGS: usize = 8;
+
+/// The package is not complete: what is wrong with it.
+fn incomplete(checked: &Checked) -> Refusal {
+    let told = checked.findings.iter().take(FINDINGS).map(|it| {
+        let field = it.field.as_deref().map(|field| format!(" {field}")).unwrap_or_default();
+        format!("{}{field}: {}", it.file, it.problem)
+    });
+    let told = told.collect::<Vec<_>>().join("; ");
+    let count = checked.findings.len();
+    Refusal::new(Code::Malformed, format!("the package is not complete, {count} faults: {told}"))
 }
 
 fn not_cleared(facts: impl Into<String>) -> Result<(), Refusal> {

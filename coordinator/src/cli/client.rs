@@ -3,6 +3,7 @@
 //! The coordinator is known by the log's key, which the pinned policy names; the person by their own.
 //! Nothing that it answers about the log is believed unproven ([`super::sync`]).
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,10 +16,15 @@ use cutover_shared::digest::Digest;
 use cutover_shared::dsse::Envelope;
 use cutover_shared::log::checkpoint::Checkpoint;
 use cutover_shared::log::{leaf_hash, verify_consistency, verify_inclusion};
+use cutover_shared::package::chunk::inflate;
+use cutover_shared::package::form::{Catalogue, MAX_SCHEMAS};
+use cutover_shared::package::index::Index;
+use cutover_shared::package::listing::Listing;
+use cutover_shared::package::map::PackMap;
 use cutover_shared::policy::{LogKey, TrustPolicy};
 use cutover_shared::protocol::{Fleet, MAX_RANGE, OutboxView, Part, Receipt, Request, Response};
 use cutover_shared::refusal::{Code, Refusal};
-use cutover_shared::statement::Statement;
+use cutover_shared::statement::{Release, Statement};
 use cutover_transport::{
     Connection, FrameReader, FrameWriter, RAW_PIECE, StreamError, open_stream,
 };
@@ -240,6 +246,82 @@ impl Client {
             return Err(unexpected(doing));
         };
         Ok(PackageLengths { index: index_length, map: map_length, pack: pack_length })
+    }
+
+    /// The schemas of forms that the coordinator demands now.
+    pub async fn catalogue(&self) -> Result<Catalogue, Failure> {
+        self.schemas(Vec::new()).await
+    }
+
+    /// The schemas that a release was submitted with, each verified against its digest.
+    pub async fn catalogue_of(&self, release: &Release) -> Result<Catalogue, Failure> {
+        if release.forms.is_empty() {
+            return self.catalogue().await;
+        }
+        let catalogue = self.schemas(release.forms.iter().map(|it| it.digest).collect()).await?;
+        for form in &release.forms {
+            if catalogue.of_digest(&form.digest).is_none() {
+                return Err(Failure::failed(format!(
+                    "find the schema {}/{} ({}): the coordinator does not have it",
+                    form.form,
+                    form.version,
+                    form.digest.short()
+                )));
+            }
+        }
+        Ok(catalogue)
+    }
+
+    async fn schemas(&self, of: Vec<Digest>) -> Result<Catalogue, Failure> {
+        let doing = "ask for the forms";
+        let response = self.wire.ask(doing, &Request::Forms { of }).await?;
+        let Response::Forms(texts) = response else { return Err(unexpected(doing)) };
+        let mut catalogue = Catalogue::empty();
+        for text in texts.iter().take(MAX_SCHEMAS) {
+            catalogue.add("a form's schema of the coordinator", text).context(doing)?;
+        }
+        Ok(catalogue)
+    }
+
+    /// What is in a stored package, with its documents: verified against the package's digest.
+    pub async fn listing(&self, package: Digest) -> Result<Listing, Failure> {
+        let PackageLengths { index, map, .. } = self.package_lengths(package).await?;
+        let damaged = |what: &str| {
+            Failure::failed(format!("read package {}: {what} is damaged", package.short()))
+        };
+        let index = self.part(package, Part::Index, index).await?;
+        if Digest::of(&index) != package {
+            return Err(damaged("its index"));
+        }
+        let index = Index::parse(&index).context("read the package's index")?;
+        let map = self.part(package, Part::Map, map).await?;
+        let map = PackMap::parse(&map).context("read the package's map")?;
+        let mut documents = BTreeMap::new();
+        for (path, file) in index.documents() {
+            let mut text = Vec::new();
+            for chunk in &file.chunks {
+                let piece = map.locate(&chunk.digest).ok_or_else(|| damaged("its map"))?;
+                let stored = u64::from(piece.stored);
+                let stored = self.artifact(package, Part::Pack, piece.offset, stored).await?;
+                text.extend(inflate(&stored, chunk).map_err(|_| damaged(path))?);
+            }
+            documents.insert(path.to_owned(), text);
+        }
+        Ok(Listing::of_index(&index, documents))
+    }
+
+    /// A whole part of a stored package.
+    async fn part(&self, package: Digest, part: Part, length: u64) -> Result<Vec<u8>, Failure> {
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < length {
+            let from = bytes.len() as u64;
+            let piece = self.artifact(package, part, from, MAX_RANGE.min(length - from)).await?;
+            if piece.is_empty() {
+                return Err(unexpected("read a part of a package"));
+            }
+            bytes.extend(piece);
+        }
+        Ok(bytes)
     }
 
     /// Bytes of a stored package, at most [`MAX_RANGE`]. What they are worth is for the caller to check.

@@ -23,6 +23,7 @@ pub mod emergency;
 mod exceptions;
 pub mod exit;
 pub mod explain;
+pub mod form;
 pub mod freeze;
 pub mod hold;
 pub mod host;
@@ -40,6 +41,7 @@ pub mod readable;
 pub mod resume;
 pub mod review;
 pub mod rollback;
+pub mod schemas;
 pub mod serve;
 pub mod settings;
 pub mod standard;
@@ -59,6 +61,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
+use cutover_shared::package::form::Catalogue;
 
 use self::context::Context;
 use self::exit::{Failure, exit_code};
@@ -102,6 +105,8 @@ enum Command {
     Host(host::HostCommand),
     #[command(subcommand)]
     Package(package::PackageVerb),
+    #[command(subcommand)]
+    Form(form::FormCommand),
     Submit(submit::SubmitArgs),
     Review(review::ReviewArgs),
     Assess(assess::AssessArgs),
@@ -185,10 +190,13 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Key(command) => key::run(context, command),
         Command::Policy(command) => policy::run(context, command).await,
         Command::Host(command) => host::run(context, command).await,
-        Command::Package(package::PackageVerb::Local(command)) => run_package(context, command),
+        Command::Package(package::PackageVerb::Local(command)) => {
+            run_package(context, command).await
+        }
         Command::Package(package::PackageVerb::Rehearse(args)) => {
             package::rehearse::run(context, args).await
         }
+        Command::Form(command) => form::run(context, command).await,
         Command::Submit(args) => submit::run(context, args).await,
         Command::Review(args) => review::run(context, args).await,
         Command::Assess(args) => assess::run(context, args).await,
@@ -224,14 +232,18 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
     }
 }
 
-fn run_package(context: &Context, command: &package::PackageCommand) -> Result<(), Failure> {
+async fn run_package(context: &Context, command: &package::PackageCommand) -> Result<(), Failure> {
     if context.dry_run
         && let Some(what) = command.writes()
     {
         return context.sink().dry_run(&what);
     }
+    let catalogue = match command.schemas() {
+        Some(schemas) => schemas::catalogue(context, schemas).await?,
+        None => Catalogue::shipped(),
+    };
     let mut out = Vec::new();
-    let ended = package::run(command, &mut out);
+    let ended = package::run(command, &catalogue, &mut out);
     context.sink().bytes(&out)?;
     match ended.context("work on the package")? {
         package::Outcome::Done => Ok(()),

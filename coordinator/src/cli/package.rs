@@ -4,24 +4,28 @@
 //! exit code 4; what could not be done at all is an error.
 
 pub mod rehearse;
-mod tell;
+pub(super) mod tell;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use cutover_shared::name::Name;
+use cutover_shared::package::check;
+use cutover_shared::package::finding::Finding;
+use cutover_shared::package::form::Catalogue;
 use cutover_shared::package::listing::Listing;
-use cutover_shared::package::manifest::{MANIFEST, Manifest};
+use cutover_shared::package::manifest::{MANIFEST, Manifest, Target};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::rehearse::RehearseArgs;
+use super::schemas::SchemaArgs;
+use crate::package::Progress;
 use crate::package::build::{self, BuildError};
 use crate::package::directory::DirectoryError;
 use crate::package::file::{FileError, PackageFile};
 use crate::package::scaffold::{self, ScaffoldError};
 use crate::package::upload::UploadError;
-use crate::package::{Progress, findings};
 
 /// Make, check, look at and rehearse release packages
 #[derive(Debug, Clone, Subcommand)]
@@ -45,7 +49,7 @@ pub enum PackageVerb {
 pub enum PackageCommand {
     /// Write a directory to start from, with what you have to write marked FILL IN
     #[command(
-        after_help = "Examples:\n  cutover package new accounts-2.4.1 --application accounts"
+        after_help = "Examples:\n  cutover package new accounts-2.4.1 --application accounts\n  cutover package new payroll-7 --application payroll --target zseries"
     )]
     New(NewArgs),
     /// Tell everything that is wrong with a directory or a package file; exit code 4 if anything is
@@ -84,6 +88,20 @@ pub struct NewArgs {
     /// The application that is released
     #[arg(long)]
     pub application: Name,
+    /// A kind of target, which decides which forms are needed; several times for several
+    #[arg(long = "target", value_name = "TARGET", value_parser = target, default_value = "hosts")]
+    pub targets: Vec<Target>,
+    /// Where the forms' schemas are from
+    #[command(flatten)]
+    pub schemas: SchemaArgs,
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    let known = Target::WORDS.iter().find(|(word, _)| *word == text);
+    known.map(|(_, target)| *target).ok_or_else(|| {
+        let words: Vec<&str> = Target::WORDS.iter().map(|(word, _)| *word).collect();
+        format!("write one of: {}", words.join(", "))
+    })
 }
 
 /// `cutover package check`.
@@ -91,6 +109,9 @@ pub struct NewArgs {
 pub struct CheckArgs {
     /// The directory, or a package file
     pub path: PathBuf,
+    /// Where the forms' schemas are from
+    #[command(flatten)]
+    pub schemas: SchemaArgs,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -104,6 +125,9 @@ pub struct BuildArgs {
     /// The file to write [default: APPLICATION-VERSION.cutover beside the directory]
     #[arg(long, short)]
     pub output: Option<PathBuf>,
+    /// Where the forms' schemas are from
+    #[command(flatten)]
+    pub schemas: SchemaArgs,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -154,19 +178,40 @@ pub enum PackageCommandError {
     Json(#[from] serde_json::Error),
 }
 
-/// Carries `command` out; results go to `out`, progress to the terminal if there is one.
-pub fn run(command: &PackageCommand, out: &mut dyn Write) -> Result<Outcome, PackageCommandError> {
+impl PackageCommand {
+    /// Where the schemas of forms are from, for what needs any.
+    pub(super) fn schemas(&self) -> Option<&SchemaArgs> {
+        match self {
+            Self::New(args) => Some(&args.schemas),
+            Self::Check(args) => Some(&args.schemas),
+            Self::Build(args) => Some(&args.schemas),
+            Self::Show(_) => None,
+        }
+    }
+}
+
+/// Carries `command` out by the forms of `catalogue`; results go to `out`, progress to the terminal if
+/// there is one.
+pub fn run(
+    command: &PackageCommand,
+    catalogue: &Catalogue,
+    out: &mut dyn Write,
+) -> Result<Outcome, PackageCommandError> {
     match command {
-        PackageCommand::New(args) => new(args, out),
-        PackageCommand::Check(args) => check(args, out),
-        PackageCommand::Build(args) => build(args, out),
+        PackageCommand::New(args) => new(args, catalogue, out),
+        PackageCommand::Check(args) => check(args, catalogue, out),
+        PackageCommand::Build(args) => build(args, catalogue, out),
         PackageCommand::Show(args) => show(args, out),
     }
 }
 
-fn new(args: &NewArgs, out: &mut dyn Write) -> Result<Outcome, PackageCommandError> {
+fn new(
+    args: &NewArgs,
+    catalogue: &Catalogue,
+    out: &mut dyn Write,
+) -> Result<Outcome, PackageCommandError> {
     let directory = args.directory.display();
-    for path in scaffold::write(&args.directory, &args.application)? {
+    for path in scaffold::write(&args.directory, &args.application, &args.targets, catalogue)? {
         writeln!(out, "{}", args.directory.join(path).display())?;
     }
     writeln!(
@@ -177,28 +222,45 @@ fn new(args: &NewArgs, out: &mut dyn Write) -> Result<Outcome, PackageCommandErr
     Ok(Outcome::Done)
 }
 
-fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<Outcome, PackageCommandError> {
+fn check(
+    args: &CheckArgs,
+    catalogue: &Catalogue,
+    out: &mut dyn Write,
+) -> Result<Outcome, PackageCommandError> {
     let found = if args.path.is_dir() {
         let mut bar = Bar::new("reading");
-        build::check(&args.path, &mut bar)?
+        build::check(&args.path, catalogue, &mut bar)?
     } else {
-        findings(&verified(&args.path)?.1)
+        check::check(&verified(&args.path)?.1, catalogue)
     };
-    tell::findings(&found, args.json, out)
+    told(&found, args.json, out)
 }
 
-fn build(args: &BuildArgs, out: &mut dyn Write) -> Result<Outcome, PackageCommandError> {
+fn build(
+    args: &BuildArgs,
+    catalogue: &Catalogue,
+    out: &mut dyn Write,
+) -> Result<Outcome, PackageCommandError> {
     let mut bar = Bar::new("packing");
-    let built = build::build(&args.directory, args.output.as_deref(), &mut bar);
+    let built = build::build(&args.directory, args.output.as_deref(), catalogue, &mut bar);
     drop(bar);
     match built {
         Ok(built) => {
             tell::built(&built, args.json, out)?;
             Ok(Outcome::Done)
         }
-        Err(BuildError::Incomplete(found)) => tell::findings(&found, args.json, out),
+        Err(BuildError::Incomplete(found)) => told(&found, args.json, out),
         Err(error) => Err(error.into()),
     }
+}
+
+fn told(
+    found: &[Finding],
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<Outcome, PackageCommandError> {
+    tell::findings(found, "The package", json, out)?;
+    Ok(if found.is_empty() { Outcome::Done } else { Outcome::Faults })
 }
 
 fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<Outcome, PackageCommandError> {

@@ -1,29 +1,43 @@
-//! `cutover review`: a librarian's check for completeness.
+//! `cutover review`: a librarian's check for completeness, and `cutover review show`: all that it takes, on
+//! one screen.
+//!
+//! The machine check runs here again, over the package that the coordinator stores, by the forms that the
+//! release was submitted with: a librarian does not say "complete" of what lacks something.
 
-use clap::{ArgGroup, Args};
+mod show;
+
+use anyhow::Context as _;
+use clap::{ArgGroup, Args, Subcommand};
 use cutover_shared::fold::State;
 use cutover_shared::name::Name;
+use cutover_shared::package::check;
 use cutover_shared::statement::{Remark, Review, Statement, Verdict};
 use cutover_shared::time::Time;
 
 use super::context::Context;
 use super::exit::Failure;
 use super::names;
+use super::package::tell;
 
 /// Review a release for completeness, as a librarian
 #[derive(Debug, Clone, Args)]
 #[command(
     group = ArgGroup::new("verdict").required(true),
-    after_help = "Examples:\n  cutover review R-7 --complete\n  cutover review R-7 --return 'NOTES.md=Say what changes for users.' --return 'rollback.steps=Step 2 needs the password store.'\n  cutover review R-7 --deny 'No way back is documented.' --environment production"
+    subcommand_negates_reqs = true,
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  cutover review show R-7\n  cutover review R-7 --complete\n  cutover review R-7 --return 'NOTES.md=Say what changes for users.' --return 'rollback.steps=Step 2 needs the password store.'\n  cutover review R-7 --deny 'No way back is documented.' --environment production"
 )]
 pub struct ReviewArgs {
+    /// What else there is to do
+    #[command(subcommand)]
+    pub command: Option<ReviewCommand>,
     /// The release: R-7, or the beginning of its statement's digest
-    #[arg(value_name = "RELEASE")]
-    pub release: String,
+    #[arg(value_name = "RELEASE", required = true)]
+    pub release: Option<String>,
     /// A non-involved entity could deploy it
     #[arg(long, group = "verdict")]
     pub complete: bool,
-    /// Send it back: what is to be mended, item by item
+    /// Send it back: what is to be mended, item by item, as `review show` names the items
     #[arg(long = "return", group = "verdict", value_name = "ITEM=REMARK", value_parser = remark)]
     pub returned: Vec<Remark>,
     /// Deny it for its documentation
@@ -32,6 +46,16 @@ pub struct ReviewArgs {
     /// For this environment only; several times for several [default: all of the release's]
     #[arg(long = "environment", value_name = "ENVIRONMENT")]
     pub environments: Vec<Name>,
+}
+
+/// `cutover review show`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ReviewCommand {
+    /// Show what is to be reviewed on one screen: check, notes, impact, rollback, forms, difference, waits
+    #[command(
+        after_help = "Examples:\n  cutover review show R-7\n  cutover review show R-7 --against R-5 --full\n  cutover review show R-7 --json"
+    )]
+    Show(show::ShowArgs),
 }
 
 fn remark(text: &str) -> Result<Remark, String> {
@@ -47,14 +71,35 @@ fn remark(text: &str) -> Result<Remark, String> {
 pub async fn run(context: &Context, args: &ReviewArgs) -> Result<(), Failure> {
     let mut client = context.connect().await?;
     let synced = client.sync().await?;
+    if let Some(ReviewCommand::Show(args)) = &args.command {
+        return show::run(context, &client, &synced.state, args).await;
+    }
     let statement = statement(args, &synced.state, context.now())?;
-    let name = names::number(names::release(&synced.state, &args.release)?);
+    let case = names::release(&synced.state, release(args)?)?;
+    if args.complete {
+        let release = case.release.says();
+        let catalogue = client.catalogue_of(release).await?;
+        let findings = check::check(&client.listing(release.package).await?, &catalogue);
+        if !findings.is_empty() {
+            let mut out = Vec::new();
+            tell::findings(&findings, "The package", context.json, &mut out)
+                .context("tell what is wrong")?;
+            context.sink().bytes(&out)?;
+            return Err(Failure::Faults);
+        }
+    }
+    let name = names::number(case);
     client.sign_and_append(context, &statement, &[("release", name.into())]).await?;
     Ok(())
 }
 
+fn release(args: &ReviewArgs) -> Result<&str, Failure> {
+    // clap demands it where there is no subcommand.
+    args.release.as_deref().ok_or_else(|| Failure::usage("say which release: R-7"))
+}
+
 fn statement(args: &ReviewArgs, state: &State, now: Time) -> Result<Statement, Failure> {
-    let case = names::release(state, &args.release)?;
+    let case = names::release(state, release(args)?)?;
     let environments = names::environments(case, &args.environments)?;
     let verdict = match (&args.deny, args.returned.is_empty()) {
         (Some(reason), _) => Verdict::Denied { reason: reason.clone() },

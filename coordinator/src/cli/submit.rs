@@ -3,6 +3,7 @@
 //! The package is verified here, uploaded unless the coordinator has it, and only then the `release`
 //! statement is signed and logged: the coordinator takes none whose package it does not hold.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -12,9 +13,11 @@ use cutover_shared::calendar::zone::Zone;
 use cutover_shared::digest::Digest;
 use cutover_shared::fold::State;
 use cutover_shared::name::Name;
+use cutover_shared::package::check::{self, Checked};
+use cutover_shared::package::listing::Listing;
 use cutover_shared::package::manifest::Manifest;
 use cutover_shared::refusal::{Code, Refusal};
-use cutover_shared::statement::{ChangeType, Iteration, Release, Statement};
+use cutover_shared::statement::{ChangeType, FormUsed, Iteration, Release, Statement};
 use cutover_shared::time::Time;
 
 use super::context::Context;
@@ -22,7 +25,6 @@ use super::exit::Failure;
 use super::names;
 
 use crate::package::file::{FileError, PackageFile};
-use crate::package::findings;
 
 /// Submit a package as a release: upload it, and sign for it
 #[derive(Debug, Clone, Args)]
@@ -51,19 +53,31 @@ pub struct SubmitArgs {
 struct Packed<'a> {
     package: Digest,
     manifest: &'a Manifest,
+    /// Which schemas its forms keep.
+    forms: BTreeSet<FormUsed>,
     /// The start that the author asks for.
     start: Time,
 }
 
 /// Carries the command out.
 pub async fn run(context: &Context, args: &SubmitArgs) -> Result<(), Failure> {
-    let (file, manifest) = open(context, args)?;
-    let zone = Zone::find(&manifest.schedule.zone).map_err(WhenError::from)?;
-    let start = When::civil(manifest.schedule.start);
-    let start = start.permitted_start(Some(&zone), context.now())?;
-    let packed = Packed { package: file.index().digest(), manifest: &manifest, start };
-
+    let (file, listing) = open(context, args)?;
     let mut client = context.connect().await?;
+    let checked = check::examine(&listing, &client.catalogue().await?);
+    let forms = checked.forms_used();
+    let manifest = complete(context, checked)?;
+    let schedule = &manifest.schedule;
+    let zone = Zone::find(&schedule.zone).map_err(WhenError::from)?;
+    let [start, latest] = [schedule.start, schedule.latest].map(When::civil);
+    let start = start.permitted_start(Some(&zone), context.now())?;
+    if latest.permitted_start(Some(&zone), context.now()).is_ok_and(|it| it < context.now()) {
+        context.sink().note(format!(
+            "the latest acceptable start, {latest} in {}, is past: say in release.toml what would still do",
+            schedule.zone
+        ));
+    }
+    let packed = Packed { package: file.index().digest(), manifest: &manifest, forms, start };
+
     let synced = client.sync().await?;
     let shown = statement(args, &packed, &synced.state, context.now())?;
     if !context.confirm(&shown, Some(&synced.state))? {
@@ -94,8 +108,8 @@ pub async fn run(context: &Context, args: &SubmitArgs) -> Result<(), Failure> {
     context.sink().appended(&appended, &more)
 }
 
-/// The package, verified whole, and its manifest.
-fn open(context: &Context, args: &SubmitArgs) -> Result<(PackageFile, Manifest), Failure> {
+/// The package, verified whole, and what is in it.
+fn open(context: &Context, args: &SubmitArgs) -> Result<(PackageFile, Listing), Failure> {
     let file = PackageFile::open(&args.file).map_err(|error| match error {
         FileError::Read(..) | FileError::Write(..) => {
             Failure::Failed(anyhow::Error::new(error).context("open the package"))
@@ -111,15 +125,19 @@ fn open(context: &Context, args: &SubmitArgs) -> Result<(PackageFile, Manifest),
     let listing = file.verify(&mut bar);
     drop(bar);
     let listing = listing.with_context(|| format!("verify {}", args.file.display()))?;
-    let faults = findings(&listing);
-    for fault in &faults {
+    Ok((file, listing))
+}
+
+/// The manifest of a complete package; what is wrong with another is told, all at once.
+fn complete(context: &Context, checked: Checked) -> Result<Manifest, Failure> {
+    for fault in &checked.findings {
         let field = fault.field.as_deref().map(|it| format!(" {it}")).unwrap_or_default();
         let (file, problem, remedy) = (&fault.file, &fault.problem, &fault.remedy);
         context.sink().note(format!("{file}{field}: {problem}; {remedy}"));
     }
-    match listing.manifest() {
-        Ok(manifest) if faults.is_empty() => Ok((file, manifest)),
-        Ok(_) | Err(_) => Err(Failure::Faults),
+    match checked.manifest {
+        Some(manifest) if checked.findings.is_empty() => Ok(manifest),
+        Some(_) | None => Err(Failure::Faults),
     }
 }
 
@@ -181,6 +199,7 @@ fn statement(
         rollback_reserve: manifest.rollback_reserve,
         irreversible: manifest.rollback.irreversible,
         requested_start: Some(packed.start),
+        forms: packed.forms.clone(),
         iteration,
         standard,
         supersedes: earlier.map(|case| case.release.id()),
@@ -208,7 +227,7 @@ mod tests {
     use cutover_shared::statement::Says;
 
     use super::super::names::parse;
-    use super::super::names::scene::{Scene, no, time};
+    use super::super::names::scene::{Scene, name, no, time};
     use super::*;
 
     const MANIFEST: &str = r#"
@@ -257,12 +276,17 @@ bake = "2m"
 bake-tolerance = 1
 "#;
 
+    fn form() -> FormUsed {
+        FormUsed { form: name("cot-f052"), version: 1, digest: Digest::of(b"schema") }
+    }
+
     fn made(scene: &Scene, manifest: &str, line: &str) -> Result<Release, Failure> {
         let manifest = Manifest::parse(manifest).unwrap();
         let args = parse::<SubmitArgs>(&format!("shop.cutover {line}")).unwrap();
         let start = time("2026-11-21T03:00:00Z");
         let package = Digest::of(b"1.4.2");
-        let packed = Packed { package, manifest: &manifest, start };
+        let forms = BTreeSet::from([form()]);
+        let packed = Packed { package, manifest: &manifest, forms, start };
         let made = statement(&args, &packed, &scene.state, scene.now)?;
         let Says::Release(release) = made.says else { panic!("it is another statement") };
         Ok(*release)
@@ -279,6 +303,7 @@ bake-tolerance = 1
             package: Digest::of(b"1.4.2"),
             summary: "Fixes the tax on orders from Ohio.".to_owned(),
             requested_start: Some(time("2026-11-21T03:00:00Z")),
+            forms: BTreeSet::from([form()]),
             standard: None,
             supersedes: Some(earlier),
             ..Scene::release("1.4.2", &["staging", "production"])

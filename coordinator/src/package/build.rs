@@ -1,22 +1,26 @@
 //! Making a package of a directory.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use cutover_shared::package::check;
 use cutover_shared::package::chunk::ChunkRef;
 use cutover_shared::package::entry::{Entry, FileEntry, Kind, Mode};
 use cutover_shared::package::finding::Finding;
+use cutover_shared::package::form::Catalogue;
 use cutover_shared::package::index::{Index, IndexError};
 use cutover_shared::package::listing::{Item, ItemKind};
 use cutover_shared::package::manifest::Manifest;
 use cutover_shared::package::map::{MapError, PackMap};
 use cutover_shared::package::path::EntryPath;
+use cutover_shared::statement::FormUsed;
 
+use super::Progress;
 use super::directory::{self, Contents, DirectoryError};
 use super::file::{FileError, NewFile};
 use super::pack::PackWriter;
-use super::{Progress, findings};
 
 /// What a package file's name ends with.
 pub const SUFFIX: &str = "cutover";
@@ -30,6 +34,8 @@ pub struct Built {
     pub index: Index,
     /// What its manifest says.
     pub manifest: Manifest,
+    /// Which schemas its forms keep.
+    pub forms: BTreeSet<FormUsed>,
     /// Where its chunks lie.
     pub map: PackMap,
     /// Bytes of its pack.
@@ -63,9 +69,13 @@ pub enum BuildError {
 }
 
 /// Everything that is wrong with the directory at `root`. Empty: a package can be made of it.
-pub fn check(root: &Path, progress: &mut dyn Progress) -> Result<Vec<Finding>, DirectoryError> {
+pub fn check(
+    root: &Path,
+    catalogue: &Catalogue,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Finding>, DirectoryError> {
     let contents = directory::read(root, &mut (), progress)?;
-    Ok(findings(&contents.listing))
+    Ok(check::check(&contents.listing, catalogue))
 }
 
 /// The index of the directory at `root` as it is, complete or not. What no index can hold, which the
@@ -75,11 +85,12 @@ pub fn index(root: &Path, progress: &mut dyn Progress) -> Result<Index, BuildErr
     Ok(Index::new(entries(&contents))?)
 }
 
-/// Makes a package of the directory at `root` and writes it to `output`, or beside the directory as
+/// Makes a package of the directory at `root`, complete by the forms of `catalogue`, and writes it to `output`, or beside the directory as
 /// `<application>-<version>.cutover`. A package that was there is replaced once the new one is whole.
 pub fn build(
     root: &Path,
     output: Option<&Path>,
+    catalogue: &Catalogue,
     progress: &mut dyn Progress,
 ) -> Result<Built, BuildError> {
     let root = canonical(root)?;
@@ -87,10 +98,11 @@ pub fn build(
     let file = NewFile::create(&folder)?;
     let mut pack = PackWriter::new(file.pack()?);
     let contents = directory::read(&root, &mut pack, progress)?;
-    let faults = findings(&contents.listing);
-    let manifest = match contents.listing.manifest() {
-        Ok(manifest) if faults.is_empty() => manifest,
-        _ => return Err(BuildError::Incomplete(faults)),
+    let checked = check::examine(&contents.listing, catalogue);
+    let forms = checked.forms_used();
+    let manifest = match checked.manifest {
+        Some(manifest) if checked.findings.is_empty() => manifest,
+        Some(_) | None => return Err(BuildError::Incomplete(checked.findings)),
     };
     let index = Index::new(entries(&contents))?;
     let (pack, stored, map) = pack.finish(index.digest())?;
@@ -100,7 +112,7 @@ pub fn build(
     };
     let path = folder.join(name);
     file.finish(pack, stored, &index.to_bytes(), &map.to_bytes(), &path)?;
-    Ok(Built { path, index, manifest, map, stored })
+    Ok(Built { path, index, manifest, forms, map, stored })
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, BuildError> {

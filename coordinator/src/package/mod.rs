@@ -20,12 +20,6 @@ pub mod upload;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use cutover_shared::calendar::zone::Zone;
-use cutover_shared::package::check::check;
-use cutover_shared::package::finding::{Finding, Rule};
-use cutover_shared::package::listing::Listing;
-use cutover_shared::package::manifest::MANIFEST;
-
 /// Who wants to know how far long work is.
 pub trait Progress {
     /// So many bytes are to be worked through.
@@ -38,22 +32,4 @@ pub trait Progress {
 impl Progress for () {
     fn begin(&mut self, _: u64) {}
     fn advance(&mut self, _: u64) {}
-}
-
-/// Everything that is wrong with a package: the check that needs nothing but the package, and whether the
-/// zone that is asked for is known.
-pub fn findings(listing: &Listing) -> Vec<Finding> {
-    let mut findings = check(listing);
-    if let Ok(manifest) = listing.manifest()
-        && let Err(unknown) = Zone::find(&manifest.schedule.zone)
-    {
-        let problem = format!("no zone {:?} is known", unknown.0);
-        let remedy = "write an IANA name, as America/New_York";
-        findings.push(Finding {
-            field: Some("schedule.zone".to_owned()),
-            ..Finding::of_file(MANIFEST, Rule::FieldValue, problem, remedy)
-        });
-        findings.sort();
-    }
-    findings
 }

@@ -9,8 +9,9 @@ use cutover_shared::digest::Digest;
 use cutover_shared::package::chunk::{ChunkError, MAX_CHUNK, deflate};
 use cutover_shared::package::entry::{Entry, Kind};
 use cutover_shared::package::finding::Rule;
+use cutover_shared::package::form::Catalogue;
 use cutover_shared::package::index::Index;
-use cutover_shared::package::manifest::HookStage;
+use cutover_shared::package::manifest::{HookStage, Target};
 use cutover_shared::package::map::{PackMap, Piece};
 use tempfile::TempDir;
 
@@ -24,8 +25,7 @@ const MANIFEST: &str = include_str!("../../../shared/src/package/manifest/exampl
 const PROSE: &str = "# Notes\n\nThe tax table of Ohio was wrong since March; this release brings the \
     corrected one and recomputes the orders that are still open.\n";
 
-const FORM: &str =
-    "schema = \"cot-f052/1\"\n\n[[item]]\naction = \"replace\"\nsource = \"payload\"\n";
+const FORM: &str = include_str!("../../../shared/src/package/form/examples/cot-f052.toml");
 
 /// Bytes that do not compress, the same every time.
 fn noise(length: usize) -> Vec<u8> {
@@ -89,11 +89,11 @@ impl Release {
     }
 
     pub(crate) fn build(&self) -> Built {
-        build::build(&self.root(), None, &mut ()).unwrap()
+        build::build(&self.root(), None, &Catalogue::shipped(), &mut ()).unwrap()
     }
 
     fn rules(&self) -> Vec<(String, Rule)> {
-        let findings = build::check(&self.root(), &mut ()).unwrap();
+        let findings = build::check(&self.root(), &Catalogue::shipped(), &mut ()).unwrap();
         findings.into_iter().map(|finding| (finding.file, finding.rule)).collect()
     }
 
@@ -176,7 +176,9 @@ fn a_package_file_gives_back_what_was_put_in() {
     assert_eq!(package.pack_length(), built.stored);
     let listing = package.verify(&mut ()).unwrap();
     assert_eq!(listing.manifest().unwrap(), built.manifest);
-    let accepted = verify_upload(package.index_bytes(), package.map(), package.pack()).unwrap();
+    let accepted =
+        verify_upload(package.index_bytes(), package.map(), package.pack(), &Catalogue::shipped())
+            .unwrap();
     assert_eq!(accepted.manifest, built.manifest);
     assert_eq!(accepted.index, built.index);
 }
@@ -217,7 +219,7 @@ fn the_pack_is_read_from_anywhere() {
 fn an_incomplete_directory_makes_no_package() {
     let release = Release::complete();
     fs::remove_file(release.root().join("NOTES.md")).unwrap();
-    let error = build::build(&release.root(), None, &mut ()).unwrap_err();
+    let error = build::build(&release.root(), None, &Catalogue::shipped(), &mut ()).unwrap_err();
     assert!(matches!(error, BuildError::Incomplete(found) if found[0].rule == Rule::Missing));
     assert_eq!(release.beside(), ["release"], "nothing is left behind");
 }
@@ -227,13 +229,15 @@ fn a_package_is_not_written_into_what_is_packaged() {
     let release = Release::complete();
     for inside in ["x.cutover", "payload/x.cutover"] {
         let output = release.root().join(inside);
-        let error = build::build(&release.root(), Some(&output), &mut ()).unwrap_err();
+        let error = build::build(&release.root(), Some(&output), &Catalogue::shipped(), &mut ())
+            .unwrap_err();
         assert!(matches!(error, BuildError::Inside(_)));
         assert!(!output.exists());
     }
     let output = release.place.path().join("other.cutover");
     fs::write(&output, "what was there before").unwrap();
-    let built = build::build(&release.root(), Some(&output), &mut ()).unwrap();
+    let built =
+        build::build(&release.root(), Some(&output), &Catalogue::shipped(), &mut ()).unwrap();
     assert_eq!(fs::canonicalize(&output).unwrap(), built.path);
     PackageFile::open(&output).unwrap().verify(&mut ()).unwrap();
 }
@@ -347,7 +351,7 @@ impl Upload {
     }
 
     fn verify(&self) -> Result<super::upload::Accepted, UploadError> {
-        verify_upload(&self.index, &self.map, Cursor::new(&self.pack))
+        verify_upload(&self.index, &self.map, Cursor::new(&self.pack), &Catalogue::shipped())
     }
 }
 
@@ -487,8 +491,9 @@ fn damaged_package_files_are_refused() {
 fn a_scaffold_is_not_complete_until_it_is_filled_in() {
     let place = TempDir::new().unwrap();
     let root = place.path().join("shop");
-    scaffold::write(&root, &"shop".parse().unwrap()).unwrap();
-    let findings = build::check(&root, &mut ()).unwrap();
+    scaffold::write(&root, &"shop".parse().unwrap(), &[Target::Hosts], &Catalogue::shipped())
+        .unwrap();
+    let findings = build::check(&root, &Catalogue::shipped(), &mut ()).unwrap();
     assert!(findings.len() > 30);
     for finding in &findings {
         let expected = [Rule::Placeholder, Rule::PayloadEmpty];
@@ -501,11 +506,12 @@ fn a_scaffold_is_not_complete_until_it_is_filled_in() {
         let filled: String = text.lines().map(|line| fill_in(line) + "\n").collect();
         fs::write(root.join(file), filled).unwrap();
     }
-    assert_eq!(build::check(&root, &mut ()).unwrap(), []);
-    let built = build::build(&root, None, &mut ()).unwrap();
+    assert_eq!(build::check(&root, &Catalogue::shipped(), &mut ()).unwrap(), []);
+    let built = build::build(&root, None, &Catalogue::shipped(), &mut ()).unwrap();
     assert_eq!(built.manifest.application.as_str(), "shop");
 
-    let again = scaffold::write(&root, &"shop".parse().unwrap());
+    let again =
+        scaffold::write(&root, &"shop".parse().unwrap(), &[Target::Hosts], &Catalogue::shipped());
     assert!(matches!(again, Err(ScaffoldError::NotEmpty(_))));
 }
 
@@ -525,6 +531,13 @@ fn fill_in(line: &str) -> String {
         "zone" => "\"UTC\"",
         "url" => "\"http://{listen}/health\"",
         "outage-minutes" | "minutes" => "3",
+        "installation-method" => "\"agent\"",
+        "action" => "\"add\"",
+        "component-type" => "\"binary\"",
+        "data-class" => "\"public\"",
+        "e-mail" => "\"ada@example.org\"",
+        "phone" => "\"+1 555 0100\"",
+        "test-date" => "2026-11-18",
         "systems" | "steps" => "[\"the shop's own front end\"]",
         "FILL" => {
             assert_eq!(position, 0);

@@ -9,16 +9,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Seek, SeekFrom};
 
 use cutover_shared::digest::{Digest, Hasher};
+use cutover_shared::package::check;
 use cutover_shared::package::chunk::{ChunkError, ChunkRef, inflate};
 use cutover_shared::package::entry::FileEntry;
 use cutover_shared::package::finding::Finding;
+use cutover_shared::package::form::Catalogue;
 use cutover_shared::package::index::{Index, IndexError};
 use cutover_shared::package::listing::{Listing, MAX_DOCUMENT, is_document};
 use cutover_shared::package::manifest::Manifest;
 use cutover_shared::package::map::PackMap;
 use cutover_shared::package::path::EntryPath;
 
-use super::{Progress, findings};
+use super::Progress;
 
 /// A package is refused.
 #[derive(Debug, thiserror::Error)]
@@ -66,18 +68,19 @@ pub struct Accepted {
     pub manifest: Manifest,
 }
 
-/// Verifies an uploaded package whole.
+/// Verifies an uploaded package whole, by the forms of `catalogue`.
 pub fn verify_upload(
     index: &[u8],
     map: &PackMap,
     pack: impl Read + Seek,
+    catalogue: &Catalogue,
 ) -> Result<Accepted, UploadError> {
     let index = Index::parse(index)?;
     let listing = verify_content(&index, map, pack, &mut ())?;
-    let faults = findings(&listing);
-    match listing.manifest() {
-        Ok(manifest) if faults.is_empty() => Ok(Accepted { index, manifest }),
-        Ok(_) | Err(_) => Err(UploadError::Incomplete(faults)),
+    let checked = check::examine(&listing, catalogue);
+    match checked.manifest {
+        Some(manifest) if checked.findings.is_empty() => Ok(Accepted { index, manifest }),
+        Some(_) | None => Err(UploadError::Incomplete(checked.findings)),
     }
 }
 

@@ -14,6 +14,7 @@ use cutover_shared::time::Time;
 use tokio::sync::{Notify, watch};
 
 use super::hosts::Hosts;
+use crate::forms::Forms;
 use crate::store::{Signer, Store};
 
 const UNPOISONED: &str = "whoever panics with this lock has ended the process";
@@ -23,6 +24,7 @@ pub(super) struct Core {
     pub(super) store: Arc<dyn Store>,
     pub(super) signer: Arc<Signer>,
     pub(super) conduct: Arc<dyn Conduct>,
+    pub(super) forms: Forms,
     /// Told that whose turn it is may have changed.
     pub(super) changed: Notify,
     /// True from the moment on in which the server begins to end.
@@ -37,6 +39,7 @@ impl Core {
         store: Arc<dyn Store>,
         signer: Arc<Signer>,
         conduct: Arc<dyn Conduct>,
+        forms: Forms,
         folded: Folded,
     ) -> Self {
         let since = (signer.clock)();
@@ -45,6 +48,7 @@ impl Core {
             store,
             signer,
             conduct,
+            forms,
             changed: Notify::new(),
             draining: watch::Sender::new(false),
             folded: RwLock::new(folded),

@@ -60,6 +60,7 @@ use self::outbox::Outbox;
 use self::requests::Desk;
 use self::service::Service;
 use crate::config::Settings;
+use crate::forms::{Forms, FormsError};
 use crate::store::StoreError;
 
 /// How long the last packets to clients may take.
@@ -74,6 +75,9 @@ pub enum ServeError {
     /// The address cannot be served on.
     #[error("listen")]
     Listen(#[from] EndpointError),
+    /// The schemas of forms cannot be used.
+    #[error("read the forms")]
+    Forms(#[from] FormsError),
     /// The port could not be told.
     #[error("write the port to {}", path.display())]
     PortFile {
@@ -118,7 +122,10 @@ pub async fn serve_with_clock(
     let now = (started.signer.clock)();
     let outbox = Outbox::open(&settings, &*started.store, now).await?;
     let endpoint = server_endpoint(settings.listen, &started.signer.key, None)?;
-    let core = Arc::new(Core::new(started.store, started.signer, conduct, started.folded));
+    let forms = Forms::new(settings.forms_directory.clone(), settings.data_directory.clone());
+    // A faulty schema is told now, and not first to the next submitter.
+    forms.catalogue()?;
+    let core = Arc::new(Core::new(started.store, started.signer, conduct, forms, started.folded));
     let (jobs, waiting) = mpsc::channel(appender::QUEUE);
     let mut appender = tokio::spawn(appender::run(Arc::clone(&core), waiting));
     let mut others = JoinSet::new();

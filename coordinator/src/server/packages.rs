@@ -1,12 +1,15 @@
 //! Packages: taken in and verified whole before anything of them is kept, given out by range.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom, Write as _};
 
 use bytes::{Bytes, BytesMut};
 use cutover_shared::digest::Digest;
+use cutover_shared::package::check::{self, Checked};
 use cutover_shared::package::chunk::inflate;
+use cutover_shared::package::form::{Catalogue, MAX_SCHEMAS};
 use cutover_shared::package::index::{Index, MAX_INDEX};
-use cutover_shared::package::manifest::{MANIFEST, Manifest};
+use cutover_shared::package::listing::Listing;
 use cutover_shared::package::map::{MAX_MAP, PackMap};
 use cutover_shared::protocol::{self, MAX_RANGE, Response};
 use cutover_shared::refusal::{Code, Refusal};
@@ -16,6 +19,7 @@ use tokio::task::spawn_blocking;
 
 use super::core::Core;
 use super::trouble::{Trouble, chain, moving};
+use crate::forms::Forms;
 use crate::package::upload::{UploadError, verify_upload};
 use crate::store::{Part, RANGE_LIMIT, Staged};
 
@@ -63,7 +67,10 @@ pub(super) async fn put(
     let map = read_whole(reader, lengths.map).await?;
     let pack = read_pack(core, reader, lengths.pack).await?;
     moving(reader.expect_end()).await?;
-    let verified = spawn_blocking(move || verify(&index, &map, &pack).map(|()| (index, map, pack)));
+    let forms = core.forms.clone();
+    let verified = spawn_blocking(move || {
+        verify(&index, &map, &pack, &catalogue(&forms)?).map(|()| (index, map, pack))
+    });
     let (index, map, pack) = finished(verified.await)??;
     let index = staged(core, index).await?;
     let map = staged(core, map).await?;
@@ -148,9 +155,9 @@ async fn staged(core: &Core, bytes: Vec<u8>) -> Result<Staged, Trouble> {
     finished(written)?.map_err(|error| Trouble::Failed(format!("write a part: {error}")))
 }
 
-fn verify(index: &[u8], map: &[u8], pack: &Staged) -> Result<(), Trouble> {
+fn verify(index: &[u8], map: &[u8], pack: &Staged, catalogue: &Catalogue) -> Result<(), Trouble> {
     let map = PackMap::parse(map).map_err(|error| Refusal::new(Code::Malformed, chain(&error)))?;
-    match verify_upload(index, &map, StagedReader { staged: pack, position: 0 }) {
+    match verify_upload(index, &map, StagedReader { staged: pack, position: 0 }, catalogue) {
         Ok(_accepted) => Ok(()),
         Err(error) => Err(judged(&error)),
     }
@@ -277,8 +284,8 @@ pub(super) async fn give(
     Ok(())
 }
 
-/// The manifest of a stored package; `None` when there is no such package.
-pub(super) async fn manifest(core: &Core, package: Digest) -> Result<Option<Manifest>, Trouble> {
+/// What a stored package is found to be by the forms of now; `None` when there is no such package.
+pub(super) async fn checked(core: &Core, package: Digest) -> Result<Option<Checked>, Trouble> {
     let Some(length) = core.store.part_size(package, Part::Index).await? else {
         return Ok(None);
     };
@@ -290,16 +297,47 @@ pub(super) async fn manifest(core: &Core, package: Digest) -> Result<Option<Mani
     let length = lengths(core, package).await?.map;
     let map = read_part(core, package, Part::Map, length).await?;
     let map = PackMap::parse(&map).map_err(|_| damaged("the map"))?;
-    let file = index.find(MANIFEST).and_then(|entry| entry.file());
-    let mut text = Vec::new();
-    for chunk in file.map(|file| &file.chunks).into_iter().flatten() {
-        let piece = map.locate(&chunk.digest).ok_or_else(|| damaged("the map"))?;
-        let range = piece.offset..piece.offset + u64::from(piece.stored);
-        let stored = core.store.read_part(package, Part::Pack, range).await?;
-        text.extend(inflate(&stored, chunk).map_err(|_| damaged("the pack"))?);
+    let mut documents = BTreeMap::new();
+    for (path, file) in index.documents() {
+        let mut text = Vec::new();
+        for chunk in &file.chunks {
+            let piece = map.locate(&chunk.digest).ok_or_else(|| damaged("the map"))?;
+            let range = piece.offset..piece.offset + u64::from(piece.stored);
+            let stored = core.store.read_part(package, Part::Pack, range).await?;
+            text.extend(inflate(&stored, chunk).map_err(|_| damaged("the pack"))?);
+        }
+        documents.insert(path.to_owned(), text);
     }
-    let text = String::from_utf8(text).map_err(|_| damaged("the manifest"))?;
-    Manifest::parse(&text).map(Some).map_err(|_| damaged("the manifest"))
+    let forms = core.forms.clone();
+    let checked = spawn_blocking(move || {
+        let listing = Listing::of_index(&index, documents);
+        Ok(check::examine(&listing, &catalogue(&forms)?))
+    });
+    finished(checked.await)?.map(Some)
+}
+
+/// The schemas of now.
+fn catalogue(forms: &Forms) -> Result<Catalogue, Trouble> {
+    forms.catalogue().map_err(|error| Trouble::Failed(chain(&error)))
+}
+
+/// The texts of schemas.
+pub(super) async fn forms(core: &Core, of: Vec<Digest>) -> Result<Vec<String>, Trouble> {
+    if of.len() > MAX_SCHEMAS {
+        return refuse(Code::Malformed, format!("at most {MAX_SCHEMAS} schemas are given at once"));
+    }
+    let forms = core.forms.clone();
+    let texts = spawn_blocking(move || forms.texts(&of));
+    finished(texts.await)?.map_err(|error| Trouble::Failed(chain(&error)))
+}
+
+/// Keeps the schemas that a release is submitted with.
+pub(super) async fn keep_forms(core: &Core, checked: Checked) -> Result<(), Trouble> {
+    let forms = core.forms.clone();
+    let kept = spawn_blocking(move || {
+        checked.forms.values().try_for_each(|form| forms.keep(form.schema()))
+    });
+    finished(kept.await)?.map_err(|error| Trouble::Failed(chain(&error)))
 }
 
 async fn read_part(

@@ -147,6 +147,7 @@ fn name(request: &Request) -> &'static str {
         Request::Directives => "directives",
         Request::Outbox => "outbox",
         Request::RetryDelivery { .. } => "retry-delivery",
+        Request::Forms { .. } => "forms",
     }
 }
 
@@ -198,6 +199,10 @@ impl Caller<'_> {
                 let now = self.core().now();
                 let fleet = self.core().hosts().register.fleet(now).clone();
                 Response::Fleet(fleet)
+            }
+            Request::Forms { of } => {
+                self.peer.person()?;
+                Response::Forms(packages::forms(self.core(), of).await?)
             }
             Request::Clearance { order, phase, nonce, known } => {
                 let turn = Turn { host: self.peer.host()?, order };
@@ -304,10 +309,12 @@ impl Caller<'_> {
     }
 
     /// What a release says is compared with its package before it waits for its turn: packages do not
-    /// change, and reading one takes its time.
+    /// change, and reading one takes its time. The forms that are needed do change, so that a package that
+    /// was taken in long ago is checked by those of now; what it was checked by is kept.
     async fn accept(&self, release: &Release) -> Result<(), Trouble> {
-        let manifest = packages::manifest(self.core(), release.package).await?;
-        Ok(self.core().conduct.accept_release(release, manifest.as_ref())?)
+        let checked = packages::checked(self.core(), release.package).await?;
+        self.core().conduct.accept_release(release, checked.as_ref())?;
+        packages::keep_forms(self.core(), checked.unwrap_or_default()).await
     }
 
     /// Whether the caller may have bytes of a package now.

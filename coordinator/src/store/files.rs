@@ -37,7 +37,7 @@ pub(super) fn sync_directory(directory: &Path) -> Result<(), FileError> {
 }
 
 /// Makes `directory` and what is missing of its parents below `root`, durably.
-pub(super) fn create_directories(root: &Path, directory: &Path) -> Result<(), FileError> {
+pub(crate) fn create_directories(root: &Path, directory: &Path) -> Result<(), FileError> {
     if directory == root || directory.is_dir() {
         return Ok(());
     }

@@ -39,7 +39,7 @@ use tokio::sync::watch;
 pub use bundle::MAX_ENTRY;
 pub use cache::{CacheError, CacheReport, Identify, MARK_KEY, MARK_VALUE, Marks};
 pub use files::FileError;
-pub(crate) use files::{failed as file_failed, replace_file};
+pub(crate) use files::{create_directories, failed as file_failed, replace_file};
 pub use local::{FileStore, OpenReport, Options};
 pub use log::{LogError, LogReport, Missing, Published, READ_LIMIT, Signer};
 pub use packs::{PackError, Part, Put, RANGE_LIMIT, Staged};

@@ -105,7 +105,8 @@ impl Content {
             | Request::Clearance { .. }
             | Request::Directives
             | Request::Outbox
-            | Request::RetryDelivery { .. } => vec![Response::Failed("only a log".to_owned())],
+            | Request::RetryDelivery { .. }
+            | Request::Forms { .. } => vec![Response::Failed("only a log".to_owned())],
         }
     }
 

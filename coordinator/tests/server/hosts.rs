@@ -12,7 +12,7 @@ use cutover_shared::evidence::{self, Opened, Trust};
 use cutover_shared::fold::State;
 use cutover_shared::key::KeyId;
 use cutover_shared::log::TreeHead;
-use cutover_shared::package::manifest::Manifest;
+use cutover_shared::package::check::Checked;
 use cutover_shared::policy::TrustPolicy;
 use cutover_shared::protocol::{
     ApplicationReport, ClearanceAnswer, Directive, Fleet, HostReport, Request, Response,
@@ -471,7 +471,7 @@ impl Conduct for Hasty {
         self.0.admit(state, envelope, now)
     }
 
-    fn accept_release(&self, release: &Release, stored: Option<&Manifest>) -> Result<(), Refusal> {
+    fn accept_release(&self, release: &Release, stored: Option<&Checked>) -> Result<(), Refusal> {
         self.0.accept_release(release, stored)
     }
 

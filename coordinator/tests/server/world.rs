@@ -16,6 +16,7 @@ use cutover_shared::digest::Digest;
 use cutover_shared::key::SecretKey;
 use cutover_shared::log::checkpoint::{self, Checkpoint};
 use cutover_shared::name::Name;
+use cutover_shared::package::form::Catalogue;
 use cutover_shared::policy::{
     Clock, KeyEntry, KeyStatus, LogKey, PolicyDocument, Role, Rule, Scope,
 };
@@ -159,6 +160,7 @@ impl Server {
             data_directory: place("data"),
             key: place("log.pem"),
             policy: place("policy.json"),
+            forms_directory: Some(place("forms")).filter(|it| it.is_dir()),
             advertise: None,
             port_file: Some(place("port")),
             log_format: LogFormat::Text,
@@ -404,6 +406,7 @@ pub(crate) fn release(built: &Built) -> Release {
         rollback_reserve: built.manifest.rollback_reserve,
         irreversible: false,
         requested_start: None,
+        forms: built.forms.clone(),
         iteration: None,
         standard: None,
         supersedes: None,
@@ -458,7 +461,7 @@ pub(crate) fn package_of(place: &Path, version: &str, payload: usize) -> Built {
     let root: PathBuf = place.join(format!("release-{version}"));
     let script = b"#!/bin/sh\nexit 0\n".to_vec();
     let manifest = MANIFEST.replace("1.4.2", version).into_bytes();
-    let form = "schema = \"cot-f052/1\"\n\n[[item]]\naction = \"replace\"\nsource = \"payload\"\n";
+    let form = include_str!("../../../shared/src/package/form/examples/cot-f052.toml");
     let files = [
         ("release.toml", 0o644, manifest),
         ("NOTES.md", 0o644, PROSE.into()),
@@ -477,5 +480,5 @@ pub(crate) fn package_of(place: &Path, version: &str, payload: usize) -> Built {
         fs::write(&file, content).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
     }
-    build::build(&root, None, &mut ()).unwrap()
+    build::build(&root, None, &Catalogue::shipped(), &mut ()).unwrap()
 }

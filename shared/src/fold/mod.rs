@@ -16,6 +16,7 @@ mod signed;
 pub mod snapshot;
 pub mod standing;
 mod table;
+pub mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;

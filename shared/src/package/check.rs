@@ -4,7 +4,7 @@
 //! Judgement is not its business: whether the documentation is good, and whether the change is wise,
 //! is for the librarian, security and the board.
 
-mod forms;
+mod schedule;
 mod tree;
 
 #[cfg(test)]
@@ -14,21 +14,48 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fields::prose_finding;
 use super::finding::{Finding, Rule};
-use super::listing::{
-    FORMS, HOOKS, INSTRUCTIONS, ItemKind, Listing, NOTES, PAYLOAD, has_toml_suffix,
-};
+use super::form::{self, Catalogue, Form};
+use super::listing::{FORMS, HOOKS, INSTRUCTIONS, ItemKind, Listing, NOTES, PAYLOAD, is_form};
 use super::manifest::{MANIFEST, Manifest};
 use super::path::is_within;
 use super::prose::{MIN_DOCUMENT_WORDS, ProseFault, check_document};
-
-pub use forms::{F052, F052_SCHEMA};
+use crate::statement::FormUsed;
 
 /// The most findings of one rule that are told one by one: nobody reads more, and a package of
 /// 200,000 bad names still has an answer of a bounded size.
 pub const MAX_FINDINGS_OF_A_RULE: usize = 50;
 
-/// Everything that is wrong with a package, ordered by file, line and field. Empty: complete.
-pub fn check(listing: &Listing) -> Vec<Finding> {
+/// What a package is found to be.
+#[derive(Debug, Clone, Default)]
+pub struct Checked {
+    /// Everything that is wrong with it, ordered by file, line and field. Empty: complete.
+    pub findings: Vec<Finding>,
+    /// The manifest, if it keeps every rule.
+    pub manifest: Option<Manifest>,
+    /// The forms that keep every rule, by the schema's id.
+    pub forms: BTreeMap<String, Form>,
+}
+
+impl Checked {
+    /// Which schemas its forms keep, as a `release` statement says it.
+    pub fn forms_used(&self) -> BTreeSet<FormUsed> {
+        let used = self.forms.values().map(Form::schema).map(|schema| FormUsed {
+            form: schema.form().clone(),
+            version: schema.version(),
+            digest: schema.digest(),
+        });
+        used.collect()
+    }
+}
+
+/// Everything that is wrong with a package, ordered by file, line and field. Empty: complete. The
+/// catalogue says which forms are known, and which of them are needed.
+pub fn check(listing: &Listing, catalogue: &Catalogue) -> Vec<Finding> {
+    examine(listing, catalogue).findings
+}
+
+/// The same, with what was read on the way.
+pub fn examine(listing: &Listing, catalogue: &Catalogue) -> Checked {
     let mut findings = Vec::new();
     tree::check(listing, &mut findings);
     check_layout(listing, &mut findings);
@@ -44,9 +71,26 @@ pub fn check(listing: &Listing) -> Vec<Finding> {
     }
     if let Some(manifest) = &manifest {
         check_hooks(listing, manifest, &mut findings);
+        schedule::check(manifest, &mut findings);
     }
-    forms::check(listing, manifest.as_ref(), &mut findings);
-    condense(findings)
+    let forms = form::read_all(listing, manifest.as_ref(), catalogue, &mut findings);
+    check_named(listing, &forms.sources, &mut findings);
+    Checked { findings: condense(findings), manifest, forms: forms.good }
+}
+
+/// Each file of the payload is what some form says is moved.
+fn check_named(listing: &Listing, sources: &BTreeSet<String>, findings: &mut Vec<Finding>) {
+    for (path, item) in listing.items() {
+        let installed = is_within(path, PAYLOAD) && path != PAYLOAD;
+        if installed && item.kind != ItemKind::Directory && !is_covered(sources, path) {
+            findings.push(Finding::of_file(
+                path,
+                Rule::PayloadNotNamed,
+                "no item of a form names it",
+                "add an item with it, or with a directory that it is in, as source",
+            ));
+        }
+    }
 }
 
 /// The top level and `forms/` have what they should and nothing else.
@@ -81,12 +125,12 @@ fn check_layout(listing: &Listing, findings: &mut Vec<Finding>) {
             ));
         }
         let in_forms = is_within(path, FORMS) && path != FORMS;
-        let form = item.file().is_some() && has_toml_suffix(path) && path.matches('/').count() == 1;
+        let form = item.file().is_some() && is_form(path) && path.matches('/').count() == 1;
         if in_forms && !form {
             findings.push(Finding::of_file(
                 path,
                 Rule::Unexpected,
-                "only forms, files that end in .toml, belong here",
+                "only forms, files that end in .toml or .json, belong here",
                 "remove it, or move it under payload/ if hosts need it",
             ));
         }

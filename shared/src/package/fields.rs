@@ -16,7 +16,7 @@ use super::prose::{PLACEHOLDER, ProseFault};
 mod values;
 
 pub(super) use values::{
-    boolean, duration, explanation, integer, name, one_of, prose_finding, text,
+    boolean, duration, explanation, integer, name, one_of, prose_finding, refused_prose, text,
 };
 
 /// The faults of one document.
@@ -75,7 +75,13 @@ impl<'t> Faults<'t> {
         errors.is_empty().then(|| table.into_inner())
     }
 
-    fn note(&mut self, field: Option<String>, span: Option<Range<usize>>, refused: Refused) {
+    /// Notes that something is refused: which field, and where in the text.
+    pub(super) fn note(
+        &mut self,
+        field: Option<String>,
+        span: Option<Range<usize>>,
+        refused: Refused,
+    ) {
         self.findings.push(Finding {
             file: self.file.to_owned(),
             line: span.map(|span| self.line(span.start)),
@@ -143,12 +149,6 @@ impl<'a, 't> Section<'a, 't> {
     fn ask(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'t>>> {
         self.asked.insert(key);
         self.table.get(key)
-    }
-
-    /// Notes that the value of the field `key` is refused for a reason outside the document.
-    pub(super) fn refuse(&self, faults: &mut Faults<'_>, key: &str, refused: Refused) {
-        let span = self.table.get(key).map(Spanned::span);
-        faults.note(Some(self.name(key)), span, refused);
     }
 
     /// Reads the field `key`, which must be there.

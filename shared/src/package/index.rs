@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chunk::{ChunkRef, MAX_CHUNK, MIN_CHUNK};
 use super::entry::{Entry, FileEntry, Kind, Mode};
+use super::listing::{MAX_DOCUMENT, MAX_DOCUMENTS, is_document};
 use super::path::{EntryPath, LinkFault, Links, collision_key};
 use crate::digest::Digest;
 
@@ -160,6 +161,14 @@ impl Index {
             .binary_search_by(|entry| entry.path.as_str().cmp(path))
             .ok()
             .map(|position| &self.entries[position])
+    }
+
+    /// The documents that a check reads, by path; not more of them than a package has any use for.
+    pub fn documents(&self) -> impl Iterator<Item = (&str, &FileEntry)> {
+        let files = self.entries.iter().filter_map(|it| Some((it.path.as_str(), it.file()?)));
+        files
+            .filter(|(path, file)| is_document(path) && file.size <= MAX_DOCUMENT)
+            .take(MAX_DOCUMENTS)
     }
 
     /// What belongs into a host's slot, each directory before what is in it.

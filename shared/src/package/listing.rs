@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::entry::Kind;
 use super::finding::{Finding, Rule};
+use super::form::MAX_SCHEMAS;
 use super::index::Index;
 use super::manifest::{MANIFEST, Manifest};
 use crate::digest::Digest;
@@ -28,14 +29,18 @@ pub const HOOKS: &str = "hooks";
 /// The largest document or form in bytes: they are read as a whole, by programs and by people.
 pub const MAX_DOCUMENT: u64 = 1024 * 1024;
 
+/// The most documents of a package that are read: a form of each schema, and what every package has.
+pub const MAX_DOCUMENTS: usize = MAX_SCHEMAS + 3;
+
 /// Whether the content of the file at `path` is looked at by the check.
 pub fn is_document(path: &str) -> bool {
     let form = path.strip_prefix(FORMS).is_some_and(|rest| rest.starts_with('/'));
-    [MANIFEST, NOTES, INSTRUCTIONS].contains(&path) || (form && has_toml_suffix(path))
+    [MANIFEST, NOTES, INSTRUCTIONS].contains(&path) || (form && is_form(path))
 }
 
-pub(super) fn has_toml_suffix(path: &str) -> bool {
-    path.rsplit_once('.').is_some_and(|(_, suffix)| suffix == "toml")
+/// Whether a file of this name is a form: TOML or JSON.
+pub fn is_form(path: &str) -> bool {
+    path.rsplit_once('.').is_some_and(|(_, suffix)| ["toml", "json"].contains(&suffix))
 }
 
 /// Everything in a directory, by path: relative, components joined by `/`, without the top itself.
@@ -166,7 +171,7 @@ impl Listing {
     }
 
     /// The text of the document at `path`.
-    pub(super) fn text(&self, path: &str) -> Result<&str, Finding> {
+    pub fn text(&self, path: &str) -> Result<&str, Finding> {
         let Some(item) = self.find(path) else {
             let remedy = "add it; `cutover package new` writes one to start from";
             return Err(Finding::of_file(path, Rule::Missing, "it is missing", remedy));

@@ -28,7 +28,7 @@
 //!
 //! [schedule]
 //! start = "2026-11-20T22:00"
-//! for = "1h"
+//! for = "1h"                                 # or until = "2026-11-20T23:00"
 //! zone = "America/New_York"
 //! latest = "2026-11-30T22:00"
 //!
@@ -63,6 +63,7 @@ mod read;
 mod tests;
 mod values;
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::civil::DateTime;
@@ -71,6 +72,7 @@ use serde::{Deserialize, Serialize};
 use super::finding::Finding;
 use super::health::{HealthCheck, HealthPolicy, Probe};
 use super::path::EntryPath;
+use crate::calendar::span::{Ending, Span, Wall, When};
 use crate::name::Name;
 use crate::statement::ChangeType;
 use crate::time::span;
@@ -125,6 +127,21 @@ pub struct Manifest {
 pub enum Target {
     /// Hosts with an agent. They need a COT-F052 form.
     Hosts,
+    /// zSeries systems, which a runbook on a gateway host reaches. They need a COT-F053 form.
+    Zseries,
+}
+
+impl Target {
+    /// The words of the manifest, and what they mean.
+    pub const WORDS: [(&str, Self); 2] = [("hosts", Self::Hosts), ("zseries", Self::Zseries)];
+
+    /// Its word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hosts => "hosts",
+            Self::Zseries => "zseries",
+        }
+    }
 }
 
 /// What the release may do to others.
@@ -169,13 +186,43 @@ pub struct Rollback {
 pub struct Schedule {
     /// `start`: wall-clock time in `zone`.
     pub start: DateTime,
-    /// `for`: how long the window should be.
-    #[serde(rename = "for", with = "span")]
-    pub length: Duration,
+    /// `for` or `until`: how long the window should be.
+    pub extent: Extent,
     /// `zone`: an IANA name, or `UTC`. Whether it is known is for whoever has a zone database.
     pub zone: String,
     /// `latest`: the latest acceptable start, wall-clock time in `zone`.
     pub latest: DateTime,
+}
+
+impl Schedule {
+    /// From when until when, as the calendar reads it.
+    pub fn span(&self) -> Span {
+        let end = match self.extent {
+            Extent::For(length) => Ending::For(length),
+            Extent::Until(end) => Ending::Until(When::civil(end)),
+        };
+        Span { start: When::civil(self.start), end }
+    }
+}
+
+/// How long a window should be: one of the two, never implied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Extent {
+    /// `for`: an exact length.
+    #[serde(with = "span")]
+    For(Duration),
+    /// `until`: when the clock on the wall shows this in the schedule's zone.
+    Until(DateTime),
+}
+
+impl fmt::Display for Extent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::For(length) => write!(f, "for {}", span::format(*length)),
+            Self::Until(end) => write!(f, "until {}", Wall(*end)),
+        }
+    }
 }
 
 /// What a host has to have before anything on it is touched for this release. That the slot fits on the

@@ -22,9 +22,11 @@
 
 pub mod check;
 pub mod chunk;
+pub mod difference;
 pub mod entry;
 mod fields;
 pub mod finding;
+pub mod form;
 pub mod health;
 pub mod index;
 pub mod listing;

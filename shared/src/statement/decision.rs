@@ -39,6 +39,9 @@ pub struct Release {
     /// The start that the submitter asks for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub requested_start: Option<Time>,
+    /// The forms in the package, and which text of each schema they keep (PROCESS 4).
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
+    pub forms: BTreeSet<FormUsed>,
     /// Its place in a sequence of emergency iterations.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub iteration: Option<Iteration>,
@@ -48,6 +51,18 @@ pub struct Release {
     /// The earlier submission that this one takes the place of.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub supersedes: Option<Digest>,
+}
+
+/// A form of a release: what it is read by, whatever becomes of the schemas later.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FormUsed {
+    /// The schema's id; the form is `forms/<id>.toml` or `.json` in the package.
+    pub form: Name,
+    /// The schema's version.
+    pub version: u32,
+    /// SHA-256 of the schema's text.
+    pub digest: Digest,
 }
 
 /// Where an emergency release stands in its sequence (PROCESS 18).

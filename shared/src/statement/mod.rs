@@ -27,9 +27,9 @@ use serde_json::value::RawValue;
 
 pub use calendar::{Calendar, MAX_WINDOWS, Terms};
 pub use decision::{
-    Assessment, Cancel, Delivery, Differing, Emergency, Freeze, Hold, Iteration, IterationApproval,
-    Judgement, Override, PassedFreeze, Release, Remark, Resume, Review, Standard, Template,
-    Verdict, Vote, Waiver,
+    Assessment, Cancel, Delivery, Differing, Emergency, FormUsed, Freeze, Hold, Iteration,
+    IterationApproval, Judgement, Override, PassedFreeze, Release, Remark, Resume, Review,
+    Standard, Template, Verdict, Vote, Waiver,
 };
 pub use host::{
     Drift, Enrolment, Event, Grant, HostChange, Managed, ManagedKind, Outcome, Reading,

@@ -394,6 +394,7 @@ pub(crate) fn release(version: &str, package: Digest) -> Release {
         rollback_reserve: Duration::from_secs(50),
         irreversible: false,
         requested_start: None,
+        forms: BTreeSet::new(),
         iteration: None,
         standard: None,
         supersedes: None,

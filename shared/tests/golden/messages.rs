@@ -145,6 +145,8 @@ fn requests_and_responses() {
         line("response.clearance", &Response::Clearance(answer())),
         line("response.outbox", &Response::Outbox(outbox())),
         line("response.retried", &Response::Retried),
+        line("request.forms", &Request::Forms { of: vec![package] }),
+        line("response.forms", &Response::Forms(vec!["form".to_owned()])),
         line("directive.offer", &Directive::Offer { order, evidence: evidence() }),
         line("directive.stop", &Directive::Stop { order, evidence: evidence() }),
         line("report", &report()),

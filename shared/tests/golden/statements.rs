@@ -17,11 +17,11 @@ use cutover_shared::policy::{
 use cutover_shared::statement::{
     Acknowledgement, Assessment, Booking, Calendar, Cancel, ChangeType, Clearance, Closure,
     ClosureResult, Consult, Delivery, Derivation, Differing, Direction, Drift, Emergency,
-    Enrolment, Event, Freeze, Grant, Hold, HostChange, HostTurn, Iteration, IterationApproval,
-    Judgement, Managed, ManagedKind, OnHalt, Outcome, Override, PassedFreeze, Phase, PlannedHost,
-    PostReview, Reading, Rehearsal, Rehearsed, RehearsedStep, Release, Remark, Resume, Review,
-    Rollback, RolloutPlan, Says, Standard, Statement, Step, StepResult, Task, TaskChange, TaskKind,
-    Template, Terms, Verdict, Vote, Waiver, Wave, WindowRelease,
+    Enrolment, Event, FormUsed, Freeze, Grant, Hold, HostChange, HostTurn, Iteration,
+    IterationApproval, Judgement, Managed, ManagedKind, OnHalt, Outcome, Override, PassedFreeze,
+    Phase, PlannedHost, PostReview, Reading, Rehearsal, Rehearsed, RehearsedStep, Release, Remark,
+    Resume, Review, Rollback, RolloutPlan, Says, Standard, Statement, Step, StepResult, Task,
+    TaskChange, TaskKind, Template, Terms, Verdict, Vote, Waiver, Wave, WindowRelease,
 };
 use cutover_shared::time::Time;
 use cutover_shared::window::Window;
@@ -219,6 +219,7 @@ fn decisions() -> Vec<Says> {
             rollback_reserve: Duration::from_mins(1),
             irreversible: false,
             requested_start: Some(start()),
+            forms: BTreeSet::new(),
             iteration: Some(Iteration {
                 grounds: digest("grounds"),
                 number: 2,
@@ -228,6 +229,7 @@ fn decisions() -> Vec<Says> {
             supersedes: Some(digest("earlier")),
         }
         .into(),
+        with_forms(release).into(),
         Emergency::Opened {
             policy: digest("policy"),
             incident: "INC-7".to_owned(),
@@ -278,6 +280,27 @@ fn decisions() -> Vec<Says> {
         calendar(None, Vec::new()).into(),
         calendar(Some(digest("calendar")), vec![saturdays()]).into(),
     ]
+}
+
+/// The submission of a package with a form.
+fn with_forms(supersedes: Digest) -> Release {
+    let form = FormUsed { form: name("cot-f052"), version: 1, digest: digest("schema") };
+    Release {
+        application: name("web"),
+        version: "1.1".to_owned(),
+        package: digest("package"),
+        change: ChangeType::Normal,
+        environments: names("staging"),
+        summary: "a change".to_owned(),
+        apply_budget: Duration::from_secs(90),
+        rollback_reserve: Duration::from_mins(1),
+        irreversible: true,
+        requested_start: None,
+        forms: BTreeSet::from([form]),
+        iteration: None,
+        standard: None,
+        supersedes: Some(supersedes),
+    }
 }
 
 fn calendar(replaces: Option<Digest>, windows: Vec<Recurring>) -> Calendar {

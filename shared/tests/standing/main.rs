@@ -7,8 +7,9 @@ mod scene;
 
 use cutover_shared::digest::Digest;
 use cutover_shared::fold::standing::{Lifecycle, ReleaseStanding, Trial, release_standing};
+use cutover_shared::fold::waiting::{self, Side};
 use cutover_shared::refusal::Code;
-use cutover_shared::statement::{Cancel, Event, Hold, Remark, Resume, Verdict};
+use cutover_shared::statement::{Cancel, Event, Hold, Release, Remark, Resume, Verdict};
 use scene::{Scene, minutes, name, no, returned, yes};
 
 const WEB: [&str; 3] = ["web-1", "web-2", "web-3"];
@@ -228,4 +229,40 @@ fn the_rules_can_be_asked_before_anything_is_booked() {
     );
     let before = scene.state.booking(&trial.order()).is_none();
     assert!(before, "nothing was booked by asking");
+}
+
+#[test]
+fn waiting_for_a_review_is_measured_on_the_side_that_has_to_act() {
+    let mut scene = Scene::new();
+    let first = scene.submit("1.0");
+    let waits = |scene: &Scene, release: Digest| {
+        let case = scene.state.case(&release).unwrap();
+        let waits = waiting::waits(&scene.state, case);
+        waits.iter().map(|it| (it.side, it.length(scene.now).as_secs() / 60)).collect::<Vec<_>>()
+    };
+    scene.wait(minutes(7));
+    assert_eq!(waits(&scene, first), [(Side::Librarian, 7)]);
+    scene.review(first, &["staging"], Verdict::Complete);
+    scene.wait(minutes(3));
+    assert_eq!(waits(&scene, first), [(Side::Librarian, 10)], "production is not reviewed yet");
+    let items = vec![Remark { item: "NOTES.md".to_owned(), remark: "Say more.".to_owned() }];
+    scene.review(first, &["staging", "production"], Verdict::Returned { items });
+    scene.wait(minutes(20));
+    assert_eq!(waits(&scene, first), [(Side::Librarian, 10), (Side::Submitter, 20)]);
+
+    let both = ["staging", "production"];
+    let again = Release { supersedes: Some(first), ..Scene::release("1.1", &both) };
+    let second = scene.say("sam", again);
+    scene.wait(minutes(2));
+    let expected = [(Side::Librarian, 10), (Side::Submitter, 20), (Side::Librarian, 2)];
+    assert_eq!(waits(&scene, second), expected, "the history goes on");
+    assert_eq!(waits(&scene, first), expected[..2], "and the first submission's has ended");
+    scene.review(second, &both, Verdict::Complete);
+    scene.wait(minutes(100));
+    assert_eq!(waits(&scene, second), expected, "whoever decides next is no librarian");
+
+    let state = &scene.state;
+    let before = waiting::before(state, state.case(&second).unwrap()).unwrap();
+    assert_eq!(before.release.id(), first);
+    assert!(waiting::before(state, state.case(&first).unwrap()).is_none());
 }

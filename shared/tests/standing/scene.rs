@@ -192,6 +192,7 @@ impl Scene {
             rollback_reserve: minutes(2),
             irreversible: false,
             requested_start: None,
+            forms: BTreeSet::new(),
             iteration: None,
             standard: None,
             supersedes: None,

@@ -157,6 +157,7 @@ impl History {
                 rollback_reserve: Duration::from_mins(5),
                 irreversible: false,
                 requested_start: None,
+                forms: std::collections::BTreeSet::new(),
                 iteration: None,
                 standard: None,
                 supersedes: None,

@@ -50,6 +50,8 @@ pub(crate) const TARGETS: &[Target] = &[
     target("chunk", packages::chunk),
     target("manifest", packages::manifest),
     target("package", packages::package),
+    target("form", packages::form),
+    target("form-schema", packages::form_schema),
     target("calendar-file", calendars::file),
     target("calendar-window", calendars::window),
     target("calendar-rule", calendars::rule),

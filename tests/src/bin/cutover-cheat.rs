@@ -15,7 +15,7 @@ use cutover_coordinator::server::{self, Conduct, Rules, Situation, Turn};
 use cutover_shared::digest::Digest;
 use cutover_shared::fold::State;
 use cutover_shared::key::KeyId;
-use cutover_shared::package::manifest::Manifest;
+use cutover_shared::package::check::Checked;
 use cutover_shared::refusal::Refusal;
 use cutover_shared::statement::{Phase, Release};
 use cutover_shared::time::Time;
@@ -47,7 +47,7 @@ impl Conduct for Cheat {
         Ok(())
     }
 
-    fn accept_release(&self, _: &Release, _: Option<&Manifest>) -> Result<(), Refusal> {
+    fn accept_release(&self, _: &Release, _: Option<&Checked>) -> Result<(), Refusal> {
         Ok(())
     }
 

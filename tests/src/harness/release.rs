@@ -146,16 +146,16 @@ service and compare the version that it shows with the version of this release.\
 
 const FORM: &str = r#"schema = "cot-f052/1"
 agency = "Office of Examples"
-application = "web"
 service-request = "SR-1001"
+emergency-reason-code = "outage"
 description = "A new version of the demonstration web service."
 source-environment = "build"
 destination-environment = "production"
 installation-method = "agent"
 dependencies = []
 test-evidence = "The service was run and its page read on the day of the build, without faults."
+test-date = 2026-11-20
 user-acceptance = "Readers of the page accepted it on the staging hosts."
-security-statement = "Public data, one local port, no secrets are in the package."
 communication-plan = "The readers are told on the page itself."
 
 [requestor]
@@ -168,14 +168,22 @@ name = "Lena Example"
 e-mail = "lena@example.org"
 phone = "+1 555 0101"
 
+[security]
+data-class = "public"
+ports = "It listens on one local port, which its host names."
+secrets = "No secret is in the package, and it needs none."
+bill-of-materials = "It is one program of the standard library, without other parts."
+
 [[item]]
 action = "replace"
 component-type = "service"
 source = "payload"
 target-host = "web hosts"
 target-path = "/srv/web"
+restart-order = 1
 check-before = "The page of the version before answers."
 check-after = "The page shows the new version."
+previous-version = "the one before"
 reboot = false
 load-balancer-drain = false
 "#;

@@ -12,6 +12,7 @@ use cutover_shared::dsse::Envelope;
 use cutover_shared::fold::State;
 use cutover_shared::key::{KeyId, PublicKey};
 use cutover_shared::log::TreeHead;
+use cutover_shared::package::check::Checked;
 use cutover_shared::policy::LogKey;
 use cutover_shared::protocol::{ClearanceAnswer, Directive, HostReport, Receipt};
 use cutover_shared::refusal::{Code, Refusal};
@@ -135,8 +136,11 @@ impl Coordinator {
             Err(refusal) => return Answer::Refused(refusal),
         };
         if let Some(release) = brought.release() {
-            let stored = self.packages.get(&release.package).map(|parcel| &parcel.manifest);
-            if let Err(refusal) = Rules.accept_release(release, stored) {
+            let stored = self.packages.get(&release.package).map(|parcel| Checked {
+                manifest: Some(parcel.manifest.clone()),
+                ..Checked::default()
+            });
+            if let Err(refusal) = Rules.accept_release(release, stored.as_ref()) {
                 return Answer::Refused(refusal);
             }
         }

@@ -38,6 +38,7 @@ pub fn release(parcel: &Parcel, change: ChangeType, environments: &[&str]) -> Re
         rollback_reserve: manifest.rollback_reserve,
         irreversible: manifest.rollback.irreversible,
         requested_start: None,
+        forms: BTreeSet::new(),
         iteration: None,
         standard: None,
         supersedes: None,

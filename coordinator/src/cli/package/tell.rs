@@ -12,7 +12,7 @@ use cutover_shared::package::index::Index;
 use cutover_shared::package::manifest::Manifest;
 use serde::Serialize;
 
-use super::{Outcome, PackageCommandError};
+use super::PackageCommandError;
 use crate::package::build::Built;
 
 /// The result of `check`, as JSON.
@@ -23,19 +23,20 @@ struct Checked<'a> {
     findings: &'a [Finding],
 }
 
-/// Tells what is wrong with a package, or that nothing is.
-pub(super) fn findings(
+/// Tells what is wrong with `what`, a package or a form, or that nothing is.
+pub(in crate::cli) fn findings(
     found: &[Finding],
+    what: &str,
     json: bool,
     out: &mut dyn Write,
-) -> Result<Outcome, PackageCommandError> {
+) -> Result<(), PackageCommandError> {
     let complete = found.is_empty();
     if json {
         let findings = found;
         serde_json::to_writer_pretty(&mut *out, &Checked { complete, findings })?;
         writeln!(out)?;
     } else if complete {
-        writeln!(out, "The package is complete.")?;
+        writeln!(out, "{what} is complete.")?;
     } else {
         let mut table = table(&["where", "field", "what is wrong", "what to do"]);
         for finding in found {
@@ -49,9 +50,9 @@ pub(super) fn findings(
         }
         writeln!(out, "{table}")?;
         let faults = if found.len() == 1 { "fault" } else { "faults" };
-        writeln!(out, "The package is not complete: {} {faults}.", found.len())?;
+        writeln!(out, "{what} is not complete: {} {faults}.", found.len())?;
     }
-    Ok(if complete { Outcome::Done } else { Outcome::Faults })
+    Ok(())
 }
 
 /// The result of `build`, as JSON.

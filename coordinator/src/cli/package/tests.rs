@@ -7,7 +7,7 @@ use crate::package::tests::Release;
 
 fn told(command: &PackageCommand) -> (Outcome, String) {
     let mut out = Vec::new();
-    let outcome = run(command, &mut out).unwrap();
+    let outcome = run(command, &Catalogue::shipped(), &mut out).unwrap();
     (outcome, String::from_utf8(out).unwrap())
 }
 
@@ -18,7 +18,7 @@ fn told_json(command: &PackageCommand) -> (Outcome, Value) {
 
 fn check_of(path: &Path, json: bool) -> PackageCommand {
     let path = path.to_owned();
-    PackageCommand::Check(CheckArgs { path, json })
+    PackageCommand::Check(CheckArgs { path, json, schemas: SchemaArgs::default() })
 }
 
 #[test]
@@ -30,6 +30,7 @@ fn a_package_from_check_to_show() {
     let (outcome, built) = told_json(&PackageCommand::Build(BuildArgs {
         directory: release.root(),
         output: None,
+        schemas: SchemaArgs::default(),
         json: true,
     }));
     assert_eq!(outcome, Outcome::Done);
@@ -69,6 +70,7 @@ fn faults_are_an_outcome_with_their_places() {
     let (outcome, _) = told(&PackageCommand::Build(BuildArgs {
         directory: release.root(),
         output: None,
+        schemas: SchemaArgs::default(),
         json: false,
     }));
     assert_eq!(outcome, Outcome::Faults);
@@ -81,7 +83,7 @@ fn a_damaged_file_is_an_error() {
     let mut bytes = fs::read(&built.path).unwrap();
     bytes[100] ^= 1;
     fs::write(&built.path, bytes).unwrap();
-    let refused = run(&check_of(&built.path, false), &mut Vec::new());
+    let refused = run(&check_of(&built.path, false), &Catalogue::shipped(), &mut Vec::new());
     assert!(matches!(refused, Err(PackageCommandError::Verify(..))));
 }
 
@@ -92,9 +94,14 @@ fn new_says_what_to_do_next() {
     let (outcome, text) = told(&PackageCommand::New(NewArgs {
         directory: directory.clone(),
         application: "shop".parse().unwrap(),
+        targets: vec![Target::Hosts, Target::Zseries],
+        schemas: SchemaArgs::default(),
     }));
     assert_eq!(outcome, Outcome::Done);
     assert!(text.contains("cutover package check"), "{text}");
     assert!(directory.join("forms/cot-f052.toml").exists());
+    assert!(directory.join("forms/cot-f053.toml").exists());
+    let manifest = fs::read_to_string(directory.join("release.toml")).unwrap();
+    assert!(manifest.contains("targets = [\"hosts\", \"zseries\"]"), "{manifest}");
     assert_eq!(told(&check_of(&directory, false)).0, Outcome::Faults);
 }

@@ -9,8 +9,13 @@ use crate::package::path::EntryPath;
 const PROSE: &str = "# Notes\n\nThe tax table of Ohio was wrong since March; this release brings the \
     corrected one and recomputes the orders that are still open.\n";
 
-const FORM: &str =
-    "schema = \"cot-f052/1\"\n\n[[item]]\naction = \"replace\"\nsource = \"payload/bin\"\n";
+const FORM: &str = include_str!("../form/examples/cot-f052.toml");
+
+const F052: &str = "forms/cot-f052.toml";
+
+fn check(listing: &Listing) -> Vec<Finding> {
+    super::check(listing, &Catalogue::shipped())
+}
 
 fn file(listing: &mut Listing, path: &str, mode: u32, content: &[u8]) {
     let kind = ItemKind::File(ListedFile {
@@ -70,10 +75,6 @@ fn without(listing: &mut Listing, path: &str) {
     }
 }
 
-fn form(text: &'static str) -> impl FnOnce(&mut Listing) {
-    move |listing| file(listing, F052, 0o644, text.as_bytes())
-}
-
 #[test]
 fn a_complete_package_has_no_findings() {
     assert_eq!(check(&complete()), []);
@@ -88,7 +89,6 @@ fn nothing_at_all_misses_everything_at_once() {
             "INSTRUCTIONS.md - missing",
             "NOTES.md - missing",
             "forms - missing",
-            "forms/cot-f052.toml - form",
             "payload - missing",
             "release.toml - missing",
         ]
@@ -184,7 +184,7 @@ fn forms_and_payload_are_the_same() {
             without(listing, "payload");
             add(listing, "payload", 0o755, ItemKind::Directory);
         }),
-        ["forms/cot-f052.toml item[0].source form-item", "payload - payload-empty"]
+        ["payload - payload-empty"]
     );
     assert_eq!(
         after(|listing| without(listing, F052)),
@@ -194,59 +194,65 @@ fn forms_and_payload_are_the_same() {
             "payload/bin/shop-1 - payload-not-named",
         ]
     );
+    let narrow = FORM.replace("source = \"payload\"", "source = \"payload/bin\"");
     assert_eq!(
-        after(|listing| file(listing, "payload/other", 0o644, b"x")),
+        after(|listing| {
+            file(listing, F052, 0o644, narrow.as_bytes());
+            file(listing, "payload/other", 0o644, b"x");
+        }),
         ["payload/other - payload-not-named"]
     );
-    assert_eq!(
-        after(form("schema = \"cot-f052/2\"\n[[item]]\naction = \"add\"\nsource = \"payload/\"\n")),
-        ["forms/cot-f052.toml schema field-value"]
-    );
-    assert_eq!(
-        after(form(
-            "schema = \"cot-f052/1\"\n[[item]]\naction = \"mv\"\nsource = \"payload\"\n[[item]]\naction = \"add\"\n"
-        )),
-        [
-            "forms/cot-f052.toml item[0].action field-value",
-            "forms/cot-f052.toml item[1].source field-missing",
-        ]
-    );
-    assert_eq!(
-        after(form(
-            "schema = \"cot-f052/1\"\nagency = \"FILL IN: who\"\nitem = [{ action = \"delete\" }, { action = \"add\", source = \"payload\", owner = [\"FILL IN\"] }]"
-        )),
-        [
-            "forms/cot-f052.toml agency placeholder",
-            "forms/cot-f052.toml item[1].owner[0] placeholder",
-        ]
-    );
-    let empty = after(form("schema = \"cot-f052/1\"\n"));
-    assert!(empty.contains(&"forms/cot-f052.toml item field-missing".to_owned()), "{empty:?}");
-    assert!(after(form("schema = "))[0].ends_with("syntax"));
 }
 
 #[test]
-fn items_name_their_digests() {
-    let item = |digest: &str| {
-        format!(
-            "schema = \"cot-f052/1\"\n[[item]]\naction = \"add\"\nsource = \"payload/bin/shop\"\ndigest = \"{digest}\"\n[[item]]\naction = \"add\"\nsource = \"payload/bin\"\n"
-        )
+fn the_window_that_is_asked_for_is_one_by_the_zones_rules() {
+    let with = |pairs: &[(&str, &str)]| {
+        let mut text = include_str!("../manifest/example.toml").to_owned();
+        for (from, to) in pairs {
+            assert!(text.contains(from), "{from}");
+            text = text.replacen(from, to, 1);
+        }
+        after(|listing| file(listing, MANIFEST, 0o644, text.as_bytes()))
     };
-    let with = |text: String| after(|listing| file(listing, F052, 0o644, text.as_bytes()));
-    assert_eq!(with(item(&Digest::of(b"the program").to_string())), [""; 0]);
+    let length = "for = \"1h\"";
+    let start = "start = \"2026-11-20T22:00\"";
+    let latest = "latest = 2026-11-30T22:00:00";
+    assert_eq!(with(&[(length, "until = \"2026-11-20T23:00\"")]), [""; 0]);
     assert_eq!(
-        with(item(&Digest::of(b"another").to_string())),
-        ["forms/cot-f052.toml item[0].digest form-item"]
+        with(&[(length, "for = \"6m\"")]),
+        ["release.toml schedule.for contradiction"],
+        "no host could start"
     );
-    assert_eq!(with(item("abc")), ["forms/cot-f052.toml item[0].digest field-value"]);
-    let directory = item(&Digest::of(b"").to_string()).replacen("/shop", "", 1);
-    assert_eq!(with(directory), ["forms/cot-f052.toml item[0].digest form-item"]);
-}
-
-#[test]
-fn a_form_in_another_place_is_not_found_by_those_who_look_for_it() {
-    let findings = after(|listing| file(listing, "forms/copy.toml", 0o644, FORM.as_bytes()));
-    assert_eq!(findings, ["forms/copy.toml schema form"]);
+    assert_eq!(
+        with(&[(length, "until = \"2026-11-20T22:06\"")]),
+        ["release.toml schedule.until contradiction"],
+        "no host could start"
+    );
+    assert_eq!(
+        with(&[(length, "until = \"2026-11-20T21:00\"")]),
+        ["release.toml schedule.until contradiction"],
+        "it ends before it starts"
+    );
+    assert_eq!(
+        with(&[("America/New_York", "America/Atlantis")]),
+        ["release.toml schedule.zone field-value"]
+    );
+    // The clocks go forward over it.
+    assert_eq!(
+        with(&[(start, "start = \"2026-03-08T02:30\"")]),
+        ["release.toml schedule.start field-value"]
+    );
+    // From 01:55 until 03:05 on the wall are ten minutes of that night, not seventy.
+    let spring = (start, "start = \"2026-03-08T01:55\"");
+    assert_eq!(with(&[spring, (length, "until = \"2026-03-08T03:05\"")]), [""; 0]);
+    assert_eq!(
+        with(&[spring, (length, "until = \"2026-03-08T03:01\"")]),
+        ["release.toml schedule.until contradiction"]
+    );
+    assert_eq!(
+        with(&[(latest, "latest = 2026-11-19T22:00:00")]),
+        ["release.toml schedule.latest contradiction"]
+    );
 }
 
 #[test]
@@ -300,6 +306,8 @@ fn sizes_are_bounded_and_so_is_the_answer() {
     assert_eq!(large[0], ". - limit");
 
     let mut listing = complete();
+    let narrow = FORM.replace("source = \"payload\"", "source = \"payload/bin\"");
+    file(&mut listing, F052, 0o644, narrow.as_bytes());
     for number in 0..MAX_FINDINGS_OF_A_RULE + 3 {
         file(&mut listing, &format!("payload/{number}"), 0o644, b"x");
     }

@@ -36,7 +36,8 @@ fn checked_prose(value: &DeValue<'_>, check: fn(&str) -> Result<(), ProseFault>)
     }
 }
 
-fn refused_prose(fault: &ProseFault) -> Refused {
+/// A text that is refused as prose.
+pub(in crate::package) fn refused_prose(fault: &ProseFault) -> Refused {
     let (rule, remedy) = prose_finding(fault);
     Refused { rule, problem: fault.to_string(), remedy: remedy.to_owned() }
 }

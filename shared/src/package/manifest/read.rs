@@ -7,8 +7,8 @@ use super::values::{
     url, version, zone,
 };
 use super::{
-    Hook, HookStage, Hooks, Impact, MANIFEST, MANIFEST_SCHEMA, Manifest, Preflight, Rollback,
-    Schedule, Undo, agree,
+    Extent, Hook, HookStage, Hooks, Impact, MANIFEST, MANIFEST_SCHEMA, Manifest, Preflight,
+    Rollback, Schedule, Undo, agree,
 };
 use crate::package::fields::{
     Faults, Section, boolean, duration, explanation, integer, name, one_of,
@@ -24,6 +24,9 @@ const MAX_CHECKS: usize = 32;
 
 /// The longest of what happens within one window.
 const MAX_BUDGET: Duration = Duration::from_hours(24);
+
+/// The longest window that can be asked for.
+const MAX_WINDOW: Duration = Duration::from_hours(24 * 31);
 
 /// The longest of what one program may take.
 const MAX_TIMEOUT: Duration = Duration::from_hours(4);
@@ -165,12 +168,33 @@ fn rollback(faults: &mut Faults<'_>, mut section: Section<'_, '_>) -> Option<Rol
 
 fn schedule(faults: &mut Faults<'_>, mut section: Section<'_, '_>) -> Option<Schedule> {
     let start = section.required(faults, "start", civil);
-    let length =
-        section.required(faults, "for", duration(MIN_SPAN..=Duration::from_hours(24 * 31)));
+    let extent = extent(faults, &mut section);
     let zone = section.required(faults, "zone", zone);
     let latest = section.required(faults, "latest", civil);
     section.finish(faults);
-    Some(Schedule { start: start?, length: length?, zone: zone?, latest: latest? })
+    Some(Schedule { start: start?, extent: extent?, zone: zone?, latest: latest? })
+}
+
+/// One of `for` and `until`: which of two that contradict each other would hold, nobody could know.
+fn extent(faults: &mut Faults<'_>, section: &mut Section<'_, '_>) -> Option<Extent> {
+    let length = section.optional(faults, "for", duration(MIN_SPAN..=MAX_WINDOW));
+    let until = section.optional(faults, "until", civil);
+    match (section.has("for"), section.has("until")) {
+        (true, true) => {
+            faults.contradiction(
+                &section.name("until"),
+                "for is there, too",
+                "write one of the two: for is an exact length, until a time on the wall",
+            );
+            None
+        }
+        (false, true) => until.map(Extent::Until),
+        (true, false) => length.map(Extent::For),
+        (false, false) => {
+            section.missing(faults, "for");
+            None
+        }
+    }
 }
 
 fn hooks(faults: &mut Faults<'_>, mut section: Section<'_, '_>) -> Option<Hooks> {

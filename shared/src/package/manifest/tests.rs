@@ -196,7 +196,14 @@ const REFUSALS: &[(&str, &str, &str, Rule)] = &[
         "schedule.latest",
         Rule::Contradiction,
     ),
-    ("for = \"1h\"", "for = \"6m\"", "schedule.for", Rule::Contradiction),
+    ("for = \"1h\"\n", "", "schedule.for", Rule::FieldMissing),
+    (
+        "for = \"1h\"",
+        "for = \"1h\"\nuntil = \"2026-11-20T23:00\"",
+        "schedule.until",
+        Rule::Contradiction,
+    ),
+    ("for = \"1h\"", "until = \"23:00\"", "schedule.until", Rule::FieldValue),
     ("\"hooks/stop.sh\"", "\"/bin/sh\"", "hooks.stop.command", Rule::FieldValue),
     ("\"hooks/stop.sh\"", "\"hooks/../x\"", "hooks.stop.command", Rule::FieldValue),
     (

@@ -25,7 +25,7 @@ pub(super) fn change_type(value: &DeValue<'_>) -> Read<ChangeType> {
 }
 
 pub(super) fn target(value: &DeValue<'_>) -> Read<Target> {
-    one_of(&[("hosts", Target::Hosts)])(value)
+    one_of(&Target::WORDS)(value)
 }
 
 pub(super) fn label(value: &DeValue<'_>) -> Read<Name> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use cutover_shared::digest::Digest;
 use cutover_shared::package::check;
 use cutover_shared::package::chunk::{self, ChunkRef, MAX_CHUNK};
+use cutover_shared::package::form::{self, Catalogue, Notation, Schema};
 use cutover_shared::package::index::Index;
 use cutover_shared::package::listing::{Item, ItemKind, ListedFile, Listing};
 use cutover_shared::package::manifest::Manifest;
@@ -24,7 +25,7 @@ pub(super) fn index(bytes: &[u8]) {
     }
     let again = Index::new(index.entries().to_vec()).expect("its entries make it");
     assert_eq!(again.digest(), index.digest());
-    let _ = check::check(&Listing::of_index(&index, BTreeMap::new()));
+    let _ = check::check(&Listing::of_index(&index, BTreeMap::new()), &Catalogue::shipped());
 }
 
 pub(super) fn map(bytes: &[u8]) {
@@ -71,13 +72,67 @@ pub(super) fn package(bytes: &[u8]) {
         plain(ItemKind::File(ListedFile { size, digest: Digest::of(content), document }), 0o644)
     };
     listing.add("payload/a", file(b"a"));
-    let names = ["release.toml", "NOTES.md", "INSTRUCTIONS.md", "forms/f052.toml", "forms/x.toml"];
+    let names =
+        ["release.toml", "NOTES.md", "INSTRUCTIONS.md", "forms/cot-f052.toml", "forms/x.json"];
     let mut rest = bytes;
     for name in names {
         let end = rest.windows(5).position(|it| it == b"\n%%%\n").unwrap_or(rest.len());
         listing.add(name, file(&rest[..end]));
         rest = rest.get(end + 5..).unwrap_or_default();
     }
-    let findings = check::check(&listing);
-    assert_eq!(findings, check::check(&listing), "the same every time");
+    let catalogue = Catalogue::shipped();
+    let findings = check::check(&listing, &catalogue);
+    assert_eq!(findings, check::check(&listing, &catalogue), "the same every time");
+}
+
+/// A form, first as TOML and then as JSON, by each of the shipped schemas: a good one has an answer to
+/// everything that has to be answered, and a bad one says why.
+pub(super) fn form(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let catalogue = Catalogue::shipped();
+    let mut listing = Listing::new();
+    let content = ListedFile { size: 1, digest: Digest::of(b"a"), document: None };
+    let (kind, privileges) = (ItemKind::File(content), Vec::new());
+    listing.add("payload", Item { kind, mode: 0o644, privileges });
+    for schema in catalogue.newest() {
+        for suffix in ["toml", "json"] {
+            let file = format!("forms/{}.{suffix}", schema.id());
+            match form::read(&file, text, &catalogue, &listing, None).form {
+                Ok(form) => {
+                    for section in form.schema().sections() {
+                        let needed =
+                            section.fields.iter().filter_map(|field| match &field.answer {
+                                form::schema::Answer::Asked { name, needed: true, .. } => {
+                                    Some(name)
+                                }
+                                form::schema::Answer::Asked { .. }
+                                | form::schema::Answer::Told(_) => None,
+                            });
+                        let places = form.places(section);
+                        for name in needed {
+                            assert!(places.iter().all(|at| form.answer(at, name).is_some()));
+                        }
+                    }
+                }
+                Err(findings) => assert!(!findings.is_empty(), "a refusal says why"),
+            }
+        }
+    }
+}
+
+/// A schema: what is read has a form to start from, which names it.
+pub(super) fn form_schema(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match Schema::parse("x.toml", text) {
+        Ok(schema) => {
+            assert_eq!(schema.text(), text);
+            let mut catalogue = Catalogue::empty();
+            catalogue.add("x.toml", text).expect("it was read");
+            for notation in [Notation::Toml, Notation::Json] {
+                let form = form::template(&schema, notation);
+                assert!(form.contains(&schema.name()), "{form}");
+            }
+        }
+        Err(findings) => assert!(!findings.is_empty(), "a refusal says why"),
+    }
 }
