@@ -68,6 +68,7 @@ mod tests {
     use super::super::start::{self, Started};
     use super::*;
     use crate::config::{LogFormat, Settings};
+    use crate::forms::Forms;
     use crate::store::Entry;
 
     const ORIGIN: &str = "cutover.test/log";
@@ -122,6 +123,7 @@ mod tests {
                 data_directory: self.path("data"),
                 key: self.path("log.pem"),
                 policy: self.path("policy.json"),
+                forms_directory: None,
                 advertise: None,
                 port_file: None,
                 log_format: LogFormat::Text,
@@ -152,11 +154,16 @@ mod tests {
         /// Starts, writes the fold down, and ends.
         async fn write(&self) -> State {
             let Started { store, signer, folded, written } = self.start().await;
-            let core = Arc::new(Core::new(store, signer, Arc::new(Rules), folded));
+            let core = Arc::new(Core::new(store, signer, Arc::new(Rules), forms(), folded));
             core.draining.send_replace(true);
             run(Arc::clone(&core), written, |size, last| size > last).await;
             core.folded().state.clone()
         }
+    }
+
+    /// The shipped ones: nobody submits anything here.
+    fn forms() -> Forms {
+        Forms::new(None, PathBuf::new())
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -183,7 +190,7 @@ mod tests {
     async fn nothing_is_written_before_it_is_due() {
         let place = Place::new();
         let Started { store, signer, folded, written } = place.start().await;
-        let core = Arc::new(Core::new(store, signer, Arc::new(Rules), folded));
+        let core = Arc::new(Core::new(store, signer, Arc::new(Rules), forms(), folded));
         core.draining.send_replace(true);
         run(core, written, |_, _| false).await;
         assert!(!place.snapshot().exists());

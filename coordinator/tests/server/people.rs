@@ -207,6 +207,7 @@ async fn a_stranger_may_enrol_by_grant_and_nothing_else() {
         Request::Directives,
         Request::Outbox,
         Request::RetryDelivery { key: package },
+        Request::Forms { of: vec![package] },
         Request::PackageInfo { package },
         Request::Artifact { package, part: Part::Index, offset: 0, length: 1 },
         Request::PutPackage { package, index_length: 1, map_length: 1, pack_length: 1 },
