@@ -156,7 +156,7 @@ impl Spent {
         let (began, had) = (Instant::now(), on_processor());
         let outcome = work();
         self.clock += began.elapsed();
-        self.processor += on_processor() - had;
+        self.processor += on_processor().saturating_sub(had);
         outcome
     }
 }

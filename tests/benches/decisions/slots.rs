@@ -38,7 +38,7 @@ impl Wanted {
         policy.expires = at(0) + Duration::from_hours(24 * 365);
         let mut world = World::with_policy(policy);
         let now = world.now;
-        let span = Duration::from_hours(24 * u64::from(DAYS)) - Duration::from_hours(4);
+        let span = Duration::from_hours(24 * u64::from(DAYS) - 4);
         let mut releases = Vec::new();
         for number in 0..BOOKINGS {
             if number % OF_ONE == 0 {

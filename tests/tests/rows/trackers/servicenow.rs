@@ -14,9 +14,12 @@ const LOGIN: &str = "Basic Y3V0b3ZlcjpzZWNyZXQ=";
 /// The states that follow each other.
 const WAY: [&str; 7] = ["-5", "-4", "-3", "-2", "-1", "0", "3"];
 
+/// Each with the table that it is in.
+type Records = Vec<(String, Map<String, Value>)>;
+
 pub(crate) struct ServiceNow {
     pub(crate) web: Web,
-    records: Arc<Mutex<Vec<(String, Map<String, Value>)>>>,
+    records: Arc<Mutex<Records>>,
 }
 
 impl ServiceNow {
