@@ -404,15 +404,18 @@ mod tests {
         let told = agenda(&scene);
         assert!(told.not_ready.is_empty());
         let item = &told.to_decide[0];
-        assert_eq!((item.release.as_str(), item.ballots[0].needed), ("R-1", 1));
+        assert_eq!((item.release.as_str(), item.ballots[0].needed), ("R-1", 2));
         assert!(item.ballots[0].may_vote.len() >= 2, "{item:?}");
         let text = told.text();
         for part in
-            ["To decide:", "R-1  shop 1.0 (normal)", "reviewed by   lia", "1 of 1 still needed"]
+            ["To decide:", "R-1  shop 1.0 (normal)", "reviewed by   lia", "2 of 2 still needed"]
         {
             assert!(text.contains(part), "{part} in\n{text}");
         }
         scene.vote("bea", release, yes());
+        let text = agenda(&scene).text();
+        assert!(text.contains("1 of 2 still needed"), "{text}");
+        scene.vote("bob", release, yes());
         assert!(agenda(&scene).to_decide.is_empty(), "decided");
     }
 

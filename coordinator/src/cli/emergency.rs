@@ -231,7 +231,7 @@ mod tests {
         assert!(told.contains("R-2 (E2) 1.0.2: not approved, submitted"), "{told}");
         scene.add("mia", &statement);
         let told = status::text(&status::rows(&scene.state, None, scene.now));
-        assert!(told.contains("R-2 (E2) 1.0.2: approved"), "{told}");
-        assert!(told.contains("R-1 (E1) 1.0.1: approved, superseded"), "{told}");
+        assert!(told.contains("R-2 (E2) 1.0.2: approved by mia, approved"), "{told}");
+        assert!(told.contains("R-1 (E1) 1.0.1: approved by max, superseded"), "{told}");
     }
 }

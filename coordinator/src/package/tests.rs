@@ -517,6 +517,9 @@ fn a_scaffold_is_not_complete_until_it_is_filled_in() {
 
 /// What an author would do to a line of the scaffold.
 fn fill_in(line: &str) -> String {
+    if line.starts_with("# source = ") {
+        return "source = \"payload/bin/shop\"".to_owned();
+    }
     let Some(position) = line.find("FILL IN") else {
         return line.to_owned();
     };

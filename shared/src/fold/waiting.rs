@@ -68,9 +68,9 @@ pub fn waits(state: &State, case: &Case) -> Vec<Wait> {
     }
     chain.reverse();
     let mut waits = Vec::new();
-    for (position, case) in chain.iter().enumerate() {
-        let next = chain.get(position + 1).map(|next| next.release.header().issued);
-        of_one(case, next, &mut waits);
+    for case in chain {
+        let next = case.superseded_by.and_then(|next| state.case(&next));
+        of_one(case, next.map(|next| next.release.header().issued), &mut waits);
     }
     waits
 }

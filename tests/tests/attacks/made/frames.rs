@@ -90,7 +90,7 @@ pub(super) fn attacks() -> Vec<Attack> {
         )
         .by(NETWORK, "DESIGN 10: a change of a type is another version")
         .file("frame.bin", frame(&[200]))
-        .fails("decode a value: OtherString(\"invalid value: integer `200`, expected variant index 0 <= i < 11\")"),
+        .fails("decode a value: OtherString(\"invalid value: integer `200`, expected variant index 0 <= i < 14\")"),
         Attack::new("frame-cut-short", "A request that ends within a digest.", Entrance::Frame)
             .by(NETWORK, ENDLESS)
             .file("frame.bin", {
