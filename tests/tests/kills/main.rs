@@ -6,9 +6,8 @@
 //! commits; an applier killed after that goes back; the other two are not needed for applying.
 //!
 //! `points` kills at each effect of the deployment machine, before and after. `faulty` lets file operations
-//! fail at random, `clock` sets the clock in the midst of it.
+//! fail at random.
 
-mod clock;
 mod faulty;
 mod points;
 
