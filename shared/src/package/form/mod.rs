@@ -3,7 +3,7 @@
 //! A [`schema`] is a TOML document: sections of fields, each asked of the submitter or taken from what the
 //! release or the log says already. Two are shipped; an operator puts others beside them, and nothing has
 //! to be built anew. A [`Catalogue`] is the schemas that are known, and which of them a release needs. A
-//! form is TOML or JSON; [`read`](fill::read) holds it against its schema and the package, and tells every
+//! form is TOML or JSON; [`read`] holds it against its schema and the package, and tells every
 //! fault at once.
 //!
 //! ```text
