@@ -37,6 +37,7 @@ impl Machine {
             Kind::Return => assignment.apply_budget,
         };
         let closing = now.monotonic.saturating_add(bound);
+        self.set_out = Some(now);
         self.enter(State::Authorised(task), None, now);
         self.timers.insert(Wake::WindowClosing, closing);
     }
@@ -212,7 +213,7 @@ impl Machine {
     }
 
     fn commit(&mut self, task: Task, now: Now) {
-        let mut outcome = task.outcome(What::Committed, Point::Bake, now.wall);
+        let mut outcome = task.outcome(What::Committed, Point::Bake, self.told_time(now));
         outcome.health = std::mem::take(&mut self.watch.evidence);
         let outcome = Box::new(outcome);
         self.leave_alone();

@@ -11,7 +11,7 @@
 //!
 //! Every `handle_*` takes [`Now`]: the wall clock, for the edges of the window, and the monotonic
 //! clock, for everything that lasts. A wall clock that is set back during a deployment does not
-//! lengthen its window, since the closing of the window is kept on both.
+//! lengthen its window, since the closing of the window is kept on both, and its outcome tells no earlier end.
 //!
 //! **Persist before effect.** Each change of state first hands out [`Effect::Persist`] and nothing more
 //! until that is answered, so that what the ledger holds is never behind what was done. A ledger that

@@ -59,6 +59,8 @@ pub struct Machine {
     pub(crate) blocked: Option<String>,
     /// While a commit is not stored yet: what to go back with, should that fail.
     pub(crate) committing: Option<(Task, Option<Slot>)>,
+    /// Both clocks when the order in hand was taken up, or last taken up again.
+    pub(crate) set_out: Option<Now>,
 }
 
 impl Machine {
@@ -94,6 +96,7 @@ impl Machine {
             watch: Watch::default(),
             blocked: None,
             committing: None,
+            set_out: None,
         }
     }
 
@@ -382,6 +385,15 @@ impl Machine {
             Wake::PersistAgain => self.persist_again(),
             Wake::SettleAgain => self.settling = Settling::Needed,
         }
+    }
+
+    /// The time for an outcome: what the wall clock says, and no earlier than when the order was taken up
+    /// plus how long it has taken since. A wall clock that is set back meanwhile moves nothing into the
+    /// past: not the end after which a wave has to stay healthy, nor the return after which a package has
+    /// to be reviewed anew.
+    pub(crate) fn told_time(&self, now: Now) -> Time {
+        let at_least = self.set_out.map(|it| it.wall + now.monotonic.saturating_sub(it.monotonic));
+        at_least.map_or(now.wall, |at_least| now.wall.max(at_least))
     }
 
     /// The edge of the window that it waits for on the wall clock.

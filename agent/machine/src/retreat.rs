@@ -67,7 +67,7 @@ impl Machine {
 
     /// A stuck release was put right by hand: it is committed by the operator's word, and seen to.
     pub(crate) fn keep_by_hand(&mut self, task: &Task, why: String, now: Now) {
-        let mut outcome = task.outcome(What::Committed, Point::Bake, now.wall);
+        let mut outcome = task.outcome(What::Committed, Point::Bake, self.told_time(now));
         outcome.cause = Some(Cause::Operator { why });
         let outcome = Box::new(outcome);
         self.record.committed = Some(task.assignment.slot());
@@ -167,7 +167,7 @@ impl Machine {
         if cutover_shared::seeded!(GenerationReused) {
             self.record.generation -= 1;
         }
-        let mut outcome = task.outcome(what, retreat.reached, now.wall);
+        let mut outcome = task.outcome(what, retreat.reached, self.told_time(now));
         outcome.cause = Some(retreat.cause);
         outcome.health = retreat.health;
         outcome.health_after = std::mem::take(&mut self.watch.evidence);
@@ -214,7 +214,8 @@ impl Machine {
     }
 
     fn stick(&mut self, task: Task, retreat: Retreat, at: Option<(ReturnStep, String)>, now: Now) {
-        let mut outcome = task.outcome(What::Stuck { at }, retreat.reached, now.wall);
+        let ended = self.told_time(now);
+        let mut outcome = task.outcome(What::Stuck { at }, retreat.reached, ended);
         outcome.cause = Some(retreat.cause);
         outcome.health = retreat.health;
         outcome.health_after = std::mem::take(&mut self.watch.evidence);

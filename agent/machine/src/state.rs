@@ -145,7 +145,7 @@ pub struct Task {
 }
 
 impl Task {
-    /// The outcome of this task.
+    /// The outcome of this task, which did not end before it began, whatever the clock says.
     pub(crate) fn outcome(&self, what: What, reached: Point, ended: Time) -> Outcome {
         let assignment = &self.assignment;
         Outcome {
@@ -162,7 +162,7 @@ impl Task {
             health_after: Evidence::default(),
             clearances: self.clearances.clone(),
             began: self.began,
-            ended,
+            ended: ended.max(self.began),
         }
     }
 

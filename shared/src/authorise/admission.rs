@@ -3,6 +3,15 @@
 //! Early and helpful, never the last word: the host decides again. It is the examination of the fold, plus
 //! the signer's clock, plus the same numbered rules that the host will run, as far as they can be answered
 //! when the statement is made. What is refused here never enters the log.
+//!
+//! **The signer's clock** is held against people, whose statements permit things from the time that they
+//! name. It is not held against a host's outcome. That is an account of what is over, and bound to an order
+//! that the log knows; refused because the host's clock was set meanwhile, it would leave everybody else
+//! taking the host for one that never ended, and offering it the order again. Its times are evidence: what is
+//! decided with them (how long a wave has to stay healthy, whether a review is newer than a return) waits
+//! longer where a clock is ahead, and is never shortened by one that is set back, since the deployment machine
+//! tells no end that is earlier than its beginning and the time that it took. A host that lies about them can
+//! hold up its rollout, which it could anyway.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -32,16 +41,16 @@ pub const PROHIBITION_LATE: Duration = Duration::from_hours(24);
 pub fn admit(state: &State, index: u64, envelope: &[u8], now: Time) -> Result<Examined, Refusal> {
     let examined = state.examine(index, envelope)?;
     let header = examined.statement().header();
-    // Hosts report when they are back, however long that takes; what they saw is of its own time.
+    // Hosts report when they are back, however long that takes, and whatever their clock says then.
     let from_host = matches!(examined.says(), Says::Outcome(_));
     let ahead = header.issued > now + SIGNER_CLOCK;
     let late = if only_forbids(examined.says()) { PROHIBITION_LATE } else { SIGNER_CLOCK };
-    let behind = header.issued + late < now && !from_host;
+    let behind = header.issued + late < now;
     // A policy is signed by several people on several days, and an exception is passed from one owner to
     // the other; when that ends, its own `not_after` says.
     let policy = matches!(examined.says(), Says::TrustPolicy(_));
     let passed_on = policy || examined.says().predicate().is_joint();
-    if (ahead && !policy) || (behind && !passed_on) {
+    if !from_host && ((ahead && !policy) || (behind && !passed_on)) {
         return Err(Refusal::new(
             Code::ClockSkew,
             format!("signed at {} by the signer's clock, {now} by this one", header.issued),

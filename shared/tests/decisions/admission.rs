@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use cutover_shared::authorise::admission::admit;
 use cutover_shared::refusal::Code;
-use cutover_shared::statement::{Judgement, Says, Statement, Vote, WindowRelease};
+use cutover_shared::statement::{Event, Judgement, Says, Statement, Vote, WindowRelease};
 use cutover_shared::time::Time;
 use cutover_shared::window::Window;
 
-use crate::world::{Way, World, at, booking, enrolment, key, names};
+use crate::world::{Way, World, at, booking, enrolment, key, names, outcome};
 
 fn try_at(world: &World, owner: &str, says: impl Into<Says>, now: Time) -> Option<Code> {
     let bytes = Statement::new(world.now, says).signed_by([&key(owner)]).to_bytes();
@@ -59,6 +59,32 @@ fn the_signers_clock() {
     assert_eq!(try_at(&world, "bea", no(), at(0) - minutes(6)), Some(Code::ClockSkew));
 }
 
+/// A host's clock may have been set while it worked: what became of it is heard all the same, and who waits for
+/// its wave to stay healthy waits by the time that it told.
+#[test]
+fn a_hosts_clock() {
+    let mut world = World::new();
+    let way = world.whole_way("1.0");
+    let now = world.now;
+    let hour = Duration::from_hours(1);
+    for clock in [now - hour, now, now + hour] {
+        let says = outcome("p1", way, Event::Committed, clock);
+        let bytes = Statement::new(clock, says).signed_by([&key("p1")]).to_bytes();
+        let admitted = admit(&world.state, world.tree.size(), &bytes, now);
+        assert!(admitted.is_ok(), "{clock} at {now}: {admitted:?}");
+    }
+    // It says nothing of an order that there is not, or by another's key.
+    let nowhere = Way { booking: way.release, ..way };
+    for (signer, way, code) in
+        [("p1", nowhere, Code::SubjectUnknown), ("p2", way, Code::SignatureInvalid)]
+    {
+        let says = outcome("p1", way, Event::Committed, now + hour);
+        let bytes = Statement::new(now + hour, says).signed_by([&key(signer)]).to_bytes();
+        let refused = admit(&world.state, world.tree.size(), &bytes, now).err().map(|it| it.code);
+        assert_eq!(refused, Some(code));
+    }
+}
+
 #[test]
 fn bookings_follow_approvals_and_fit() {
     let mut world = World::new();
@@ -92,7 +118,7 @@ fn a_window_is_released_only_when_staging_proved_it() {
     let staging = world.book((release, package), "staging", &[&["s1"]]);
     let on_staging = Way { booking: staging, ..way };
     world.release_window(on_staging);
-    world.outcome("s1", on_staging, cutover_shared::statement::Event::Committed);
+    world.outcome("s1", on_staging, Event::Committed);
     assert_eq!(try_at(&world, "max", says, at(0)), None);
 }
 

@@ -6,8 +6,9 @@
 //! commits; an applier killed after that goes back; the other two are not needed for applying.
 //!
 //! `points` kills at each effect of the deployment machine, before and after. `faulty` lets file operations
-//! fail at random.
+//! fail at random, `clock` sets the clock in the midst of it.
 
+mod clock;
 mod faulty;
 mod points;
 
@@ -84,8 +85,15 @@ impl Theatre {
     }
 
     fn book(&mut self, version: &str, made: &Made<'_>) -> anyhow::Result<Booked> {
+        self.book_for(version, made, "30m")
+    }
+
+    /// The same, for a window of this length.
+    fn book_for(&mut self, version: &str, made: &Made<'_>, length: &str) -> anyhow::Result<Booked> {
         let release = self.stage.approved(&release::build(&self.stage.desk, version, made)?)?;
-        let booked = self.stage.open_window(&release, "staging", &WAVE)?;
+        let window = [&["--start", "now", "--for", length], &WAVE[..]].concat();
+        let booked = self.stage.book(&release, "staging", &window)?;
+        self.stage.desk.run("max", &["window", "release", &booked.booking])?;
         self.booked.push(booked.clone());
         Ok(booked)
     }

@@ -184,6 +184,29 @@ fn the_window_bounds_the_beginning_and_the_commit() {
 }
 
 #[test]
+fn a_wall_clock_that_is_set_meanwhile_moves_no_end_into_the_past() {
+    let hour = Duration::from_hours(1);
+    for ahead in [false, true] {
+        let mut machine = Machine::new("shop");
+        let mut world = World::default();
+        let mut order = order(1);
+        order.window_end = start() + 3 * hour;
+        machine.handle_order(order, at(0)).unwrap();
+        let (mut now, check) = run_until(&mut machine, &mut world, at(0), is_check);
+        let check = check.unwrap();
+        now.monotonic += Duration::from_secs(1);
+        now.wall = if ahead { now.wall + hour } else { now.wall - hour };
+        machine.handle_sample(check, sample(true, now), now).unwrap();
+        let end = run(&mut machine, &mut world, now);
+        let [outcome] = &world.outcomes[..] else { panic!("{:?}", world.outcomes) };
+        assert_eq!(outcome.what, What::Committed);
+        let took = end.monotonic - at(0).monotonic;
+        let told = if ahead { end.wall } else { start() + took };
+        assert_eq!((outcome.began, outcome.ended), (start(), told), "ahead: {ahead}");
+    }
+}
+
+#[test]
 fn an_irreversible_release_is_stuck_where_another_goes_back() {
     let (mut machine, mut world, now) = committed_once();
     let mut assignment = order(2);
