@@ -1,5 +1,6 @@
-//! Runs a hook of a release: as the configured user, for a limited time. When it has ended, or is no longer
-//! waited for, nothing of it is left running, whatever it has forked and wherever that went.
+//! Runs a hook of a release, or the command of a health check: as the configured user, for a limited time.
+//! When it has ended, or is no longer waited for, nothing of it is left running, whatever it has forked and
+//! wherever that went.
 //!
 //! Two ways lead there: a transient unit of systemd ([`Runner::Unit`]), whose control group is ended whole,
 //! and where there is no systemd a supervisor ([`Runner::Supervised`]), which adopts every orphan of the
@@ -31,6 +32,8 @@ const DRAIN: Duration = Duration::from_millis(500);
 pub struct HookRun {
     /// The program in the slot.
     pub command: PathBuf,
+    /// Its arguments; a hook has none.
+    pub arguments: Vec<String>,
     /// Where it runs.
     pub directory: PathBuf,
     /// Its environment, beyond PATH, HOME, USER and LOGNAME.
@@ -191,6 +194,7 @@ mod tests {
         child::tests::write_program(&command, script);
         HookRun {
             command,
+            arguments: Vec::new(),
             directory: directory.to_owned(),
             environment: BTreeMap::from([("CUTOVER_SLOT".to_owned(), "here".to_owned())]),
             account: Account::current().unwrap(),
@@ -222,6 +226,15 @@ mod tests {
         let output = run(&hook(directory.path(), script, LONG)).await.unwrap();
         assert!(output.text.len() < HEAD + TAIL + 40);
         assert!(output.text.ends_with("xxend\n"));
+    }
+
+    #[tokio::test]
+    async fn arguments_are_given_as_they_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut hook = hook(directory.path(), "printf '<%s>' \"$@\"", LONG);
+        hook.arguments = ["two words", "$HOME", "%n", ""].map(str::to_owned).to_vec();
+        let output = run(&hook).await.unwrap();
+        assert_eq!(said(&output.text), "<two words><$HOME><%n><>");
     }
 
     #[tokio::test]

@@ -4,7 +4,6 @@
 //! document. Whatever else happens (it dies, talks nonsense, takes too long) is an unhealthy answer that
 //! says so.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -47,15 +46,6 @@ pub enum ProbeRequest {
     Tcp {
         /// `host:port`.
         address: String,
-    },
-    /// A command ends with status 0.
-    Exec {
-        /// The program and its arguments.
-        command: Vec<String>,
-        /// Where it runs.
-        directory: PathBuf,
-        /// Its environment.
-        environment: BTreeMap<String, String>,
     },
     /// A program runs, as the probe's own user.
     Process {
@@ -184,6 +174,30 @@ mod tests {
                 took: Duration::from_millis(12)
             }
         );
+    }
+
+    #[tokio::test]
+    async fn it_is_whom_it_was_told_to_be_and_knows_nothing_else() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let script = r#"read -r question || :
+            said="$(id -u) $(env | cut -d= -f1 | sort | tr '\n' ' ')"
+            printf '{"healthy":true,"detail":"%s","took":"0s"}' "$HOME $said""#;
+        let program = stand_in(directory.path(), script);
+        let everybody = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(directory.path(), everybody).unwrap();
+        let nobody = Account::named("nobody").unwrap();
+        let us = Account::current().unwrap();
+        let account = if us.uid == 0 { &nobody } else { &us };
+        let request = ProbeRequest::Tcp { address: "127.0.0.1:1".to_owned() };
+        let answer = probe(&program, account, &request, Duration::from_mins(1)).await;
+        let (uid, home) = (account.uid, account.home.display());
+        let known = "HOME LOGNAME PATH PWD SHLVL USER _ ";
+        assert_eq!(answer.detail, format!("{home} {uid} {known}"));
+        if us.uid != 0 {
+            let answer = probe(&program, &nobody, &request, Duration::from_mins(1)).await;
+            assert!(!answer.healthy, "only root can become somebody else");
+        }
     }
 
     #[tokio::test]

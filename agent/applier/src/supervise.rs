@@ -29,6 +29,8 @@ use crate::process::Account;
 pub(crate) struct Order {
     /// The program.
     pub(crate) command: PathBuf,
+    /// Its arguments.
+    pub(crate) arguments: Vec<String>,
     /// Where it runs.
     pub(crate) directory: PathBuf,
     /// Its environment, beyond PATH, HOME, USER and LOGNAME.
@@ -79,7 +81,8 @@ fn supervise(order: &Order, socket: &UnixStream) -> Told {
     }
     let mut command = Command::new(&order.command);
     child::prepare(&mut command, &order.account);
-    command.current_dir(&order.directory).envs(&order.environment).stdin(Stdio::null());
+    command.args(&order.arguments).current_dir(&order.directory);
+    command.envs(&order.environment).stdin(Stdio::null());
     let mut hook = match command.spawn() {
         Ok(hook) => hook,
         Err(error) => return not_started(error),

@@ -2,8 +2,9 @@
 //! hooks and probes together; each worker answers with one [`Answer`].
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cutover_applier_core::{Answer, Running, SWEEP_LIMIT, Work, parse_manifest};
 use cutover_machine::{Direction, HookPhase, Slot, TEXT_KEPT};
@@ -96,18 +97,41 @@ impl Site {
         }
         for running in find::hooks(&self.config.root) {
             tracing::warn!(pid = running.pid, "a hook of before is ended");
-            if let Err(error) = process::stop(&running, std::time::Duration::ZERO) {
+            if let Err(error) = process::stop(&running, Duration::ZERO) {
                 tracing::error!(error = %chain(&error), "a hook of before cannot be ended");
             }
         }
     }
 
-    /// Who runs hooks: systemd, where it runs the application.
+    /// Who runs hooks, and the commands of checks: systemd, where it runs the application.
     fn runner(&self) -> std::io::Result<Runner> {
         match &self.config.run {
             Run::Unit(_) => hook::unit_name(self.config.name.as_str()).map(Runner::Unit),
             Run::Command { .. } => Ok(Runner::Supervised(Supervisor::ourselves())),
         }
+    }
+
+    /// A run of a program of the slot in `directory`, or of this host: as the application's user, and marked,
+    /// so that it is found again should this applier be killed meanwhile.
+    pub(crate) fn run_of(
+        &self,
+        program: &str,
+        arguments: Vec<String>,
+        directory: &Path,
+        timeout: Duration,
+    ) -> std::io::Result<HookRun> {
+        let mut environment = self.environment();
+        let root = self.config.root.to_string_lossy().into_owned();
+        environment.insert(find::HOOK_MARK.to_owned(), root);
+        Ok(HookRun {
+            command: directory.join(program),
+            arguments,
+            directory: directory.to_owned(),
+            environment,
+            account: self.account.clone(),
+            timeout,
+            runner: self.runner()?,
+        })
     }
 
     /// Carries out work; `progress` is told bytes fetched, and to fetch.
@@ -313,19 +337,9 @@ impl Site {
             (Direction::Undo, None) => return Answer::Done,
         };
         let directory = self.slots.path(&slot);
-        let mut environment = self.environment();
-        let root = self.config.root.to_string_lossy().into_owned();
-        environment.insert(find::HOOK_MARK.to_owned(), root);
-        let run = HookRun {
-            command: directory.join(command.as_str()),
-            directory,
-            environment,
-            account: self.account.clone(),
-            timeout,
-            runner: match self.runner() {
-                Ok(runner) => runner,
-                Err(error) => return Answer::Failed(error.to_string()),
-            },
+        let run = match self.run_of(command.as_str(), Vec::new(), &directory, timeout) {
+            Ok(run) => run,
+            Err(error) => return Answer::Failed(error.to_string()),
         };
         match hook::run(&run).await {
             Ok(output) => {

@@ -1,12 +1,11 @@
-//! Takes one reading: an HTTP(S) request, a TCP connection, a command, or a look at processes, within the
-//! time that was given.
+//! Takes one reading: an HTTP(S) request, a TCP connection, or a look at processes, within the time that was
+//! given.
 //!
 //! This is all that `cutover-probe` does. It runs without privileges and for one reading only, because what
 //! it talks to is the software that was just installed: whatever that sends back ends here. The applier
 //! starts it, gives it a [`ProbeTask`] and takes its [`ProbeAnswer`]; should it not come to its end in time,
 //! the applier ends it. Blocking calls only, no state.
 
-mod command;
 mod http;
 mod process;
 mod tcp;
@@ -14,9 +13,6 @@ mod tcp;
 use std::time::{Duration, Instant};
 
 use cutover_applier::probe::{ProbeAnswer, ProbeRequest, ProbeTask};
-
-/// The most characters of an answer's text that come from what was looked at.
-const MAX_SAID: usize = 500;
 
 /// Takes the reading that `task` asks for. Everything that goes wrong is an unhealthy answer that says so.
 pub fn take(task: &ProbeTask) -> ProbeAnswer {
@@ -27,9 +23,6 @@ pub fn take(task: &ProbeTask) -> ProbeAnswer {
             http::look(url, *expect_status, body_contains.as_deref(), limit)
         }
         ProbeRequest::Tcp { address } => tcp::look(address, limit),
-        ProbeRequest::Exec { command, directory, environment } => {
-            command::look(command, directory, environment, limit)
-        }
         ProbeRequest::Process { program, at_least, at_most } => {
             process::count(program, *at_least, *at_most)
         }
@@ -77,14 +70,6 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// The end of `said`, printable and on one line.
-fn printable(said: &[u8]) -> String {
-    let text = String::from_utf8_lossy(said);
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let line: Vec<char> = words.join(" ").chars().filter(|it| !it.is_control()).collect();
-    line[line.len().saturating_sub(MAX_SAID)..].iter().collect()
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! Readings of real servers and programs on this machine.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use super::take;
 /// Long enough for everything that answers.
 const AMPLE: Duration = Duration::from_mins(1);
 
-/// For what does not answer: the test waits so long. Enough for a shell to begin.
+/// For what does not answer: the test waits so long.
 const SHORT: Duration = Duration::from_secs(1);
 
 fn look(request: ProbeRequest, timeout: Duration) -> ProbeAnswer {
@@ -200,88 +199,10 @@ fn no_time_is_no_answer() {
             expect_status: None,
             body_contains: None,
         },
-        shell(Path::new("/"), "sleep 1000"),
     ] {
         let answer = look(request, Duration::ZERO);
         assert!(answer.detail.ends_with("no answer within 0s"), "{answer:?}");
     }
-}
-
-fn shell(directory: &Path, script: &str) -> ProbeRequest {
-    ProbeRequest::Exec {
-        command: ["bash", "-c", script].map(str::to_owned).to_vec(),
-        directory: directory.to_owned(),
-        environment: BTreeMap::from([("PORT".to_owned(), "8080".to_owned())]),
-    }
-}
-
-#[test]
-fn a_command_says_how_it_is() {
-    let directory = tempfile::tempdir().unwrap();
-    let script = "echo \"$PORT in $PWD\"; pwd >&2; test -z \"$CARGO\" && test -n \"$PATH\"";
-    let answer = look(shell(directory.path(), script), AMPLE);
-    let place = directory.path().canonicalize().unwrap();
-    let place = place.display();
-    assert_eq!(answer.detail, format!("run bash: exit status 0: 8080 in {place} {place}"));
-    assert!(answer.healthy);
-    let answer = look(shell(directory.path(), "echo no database; exit 3"), AMPLE);
-    assert_eq!(answer.detail, "run bash: exit status 3: no database");
-    assert!(!answer.healthy);
-    let answer = look(shell(directory.path(), "kill -11 $$"), AMPLE);
-    assert_eq!(answer.detail, "run bash: ended by signal 11");
-    let answer =
-        look(shell(directory.path(), "printf 'a\\033[1mb\\0'; yes | head -c 1000000"), AMPLE);
-    assert!(answer.healthy && answer.detail.ends_with("y y y"), "{answer:?}");
-    assert!(answer.detail.len() < 600, "{answer:?}");
-}
-
-#[test]
-fn a_program_with_a_slash_is_the_packages_own() {
-    let directory = tempfile::tempdir().unwrap();
-    fs::create_dir(directory.path().join("hooks")).unwrap();
-    std::os::unix::fs::symlink("/bin/true", directory.path().join("hooks/check")).unwrap();
-    let exec = |command: &[&str]| ProbeRequest::Exec {
-        command: command.iter().map(|&word| word.to_owned()).collect(),
-        directory: directory.path().to_owned(),
-        environment: BTreeMap::new(),
-    };
-    assert!(look(exec(&["hooks/check"]), AMPLE).healthy);
-    for absent in [&["hooks/absent"][..], &["check"], &[]] {
-        let answer = look(exec(absent), AMPLE);
-        assert!(!answer.healthy && answer.detail.starts_with("run "), "{answer:?}");
-    }
-}
-
-#[test]
-fn nothing_of_a_late_command_is_left() {
-    let directory = tempfile::tempdir().unwrap();
-    let script = "trap '' TERM; sleep 1000 & echo $! >child; echo begun; wait";
-    let answer = look(shell(directory.path(), script), SHORT);
-    assert!(!answer.healthy);
-    assert!(answer.detail.starts_with("run bash: no answer within 1s"), "{answer:?}");
-    gone(&directory.path().join("child"));
-}
-
-#[test]
-fn what_a_command_leaves_running_ends_with_it() {
-    let directory = tempfile::tempdir().unwrap();
-    // The child holds the output open; the end is not waited for on it.
-    let answer = look(shell(directory.path(), "sleep 1000 & echo $! >child; echo done"), AMPLE);
-    assert_eq!(answer.detail, "run bash: exit status 0: done");
-    gone(&directory.path().join("child"));
-}
-
-/// Waits until the process whose number is in `file` has ended: its pidfd says so.
-fn gone(file: &PathBuf) {
-    use rustix::event::{PollFd, PollFlags, poll};
-    use rustix::process::{Pid, PidfdFlags, pidfd_open};
-    let number = fs::read_to_string(file).unwrap().trim().parse().unwrap();
-    let Ok(process) = pidfd_open(Pid::from_raw(number).unwrap(), PidfdFlags::empty()) else {
-        return;
-    };
-    let limit = rustix::event::Timespec { tv_sec: 60, tv_nsec: 0 };
-    let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit)).unwrap();
-    assert_eq!(ended, 1, "process {number} still runs");
 }
 
 /// Processes that run a program of their own name until this is dropped.

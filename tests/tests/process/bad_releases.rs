@@ -45,7 +45,8 @@ async fn a_start_that_never_returns(stage: &mut Stage) -> anyhow::Result<()> {
 
 async fn a_check_that_hangs(stage: &mut Stage) -> anyhow::Result<()> {
     let name = unique(stage, "check");
-    let script = format!("#!/bin/bash\nexec -a {name} sleep 1000\n");
+    let script =
+        format!("#!/bin/bash\n{}exec -a {name} sleep 1000\n", STRAY.replace("@NAME@", &name));
     let manifest = "[hooks]\nsupport = [\"hooks/hang\"]\n[[health]]\nname = \"hangs\"\n\
                     kind = \"exec\"\ncommand = [\"hooks/hang\"]\ntimeout = \"1s\"\n";
     let hooks = [("hang", &*script)];

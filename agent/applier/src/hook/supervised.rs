@@ -40,6 +40,7 @@ pub(super) async fn run(hook: &HookRun, supervisor: &Supervisor, writer: io::Pip
     };
     let order = Order {
         command: hook.command.clone(),
+        arguments: hook.arguments.clone(),
         directory: hook.directory.clone(),
         environment: hook.environment.clone(),
         account: hook.account.clone(),

@@ -180,6 +180,9 @@ fn properties<'v>(
     use std::os::fd::AsFd as _;
     let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
     let command = text(&hook.command);
+    // systemd puts variables into arguments where there is a dollar sign, and one sign for two.
+    let arguments = hook.arguments.iter().map(|it| it.replace('$', "$$"));
+    let whole: Vec<String> = std::iter::once(command.clone()).chain(arguments).collect();
     let environment: Vec<String> =
         hook.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let output = || Variant::Fd(Fd::from(writer.as_fd()));
@@ -187,7 +190,7 @@ fn properties<'v>(
     vec![
         ("Description", Variant::from(format!("Hook of a release: {command}"))),
         ("Type", Variant::from("oneshot")),
-        ("ExecStart", Variant::new(vec![(command.clone(), vec![command], false)])),
+        ("ExecStart", Variant::new(vec![(command, whole, false)])),
         ("User", Variant::from(hook.account.name.clone())),
         ("WorkingDirectory", Variant::from(text(&hook.directory))),
         ("Environment", Variant::new(environment)),
