@@ -1,10 +1,12 @@
-//! `cutover status`: every release with its state word, or one release down to each host.
+//! `cutover status`: every release with its state word, or one release down to each host, and with `--output`
+//! down to what a host's hooks and checks said.
 //!
 //! The coordinator is asked for two things only: the log, which is verified and folded here, and what it
 //! hears of its hosts, which nobody signs. Whose turn it is is computed here, by the planner that the
 //! coordinator uses.
 
 mod report;
+mod told;
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use serde::Serialize;
 
 pub(super) use self::report::{BookingReport, HostReport};
 use self::report::{ReleaseReport, Row};
+use self::told::Told;
 use super::client::{Client, Follow};
 use super::context::Context;
 use super::exit::Failure;
@@ -30,12 +33,19 @@ const CLEAR: &str = "\x1b[2J\x1b[H";
 /// Show every release with its state, or one release down to each host
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Examples:\n  cutover status\n  cutover status R-7\n  cutover status R-7 --watch\n  cutover status R-7 --json"
+    after_help = "Examples:\n  cutover status\n  cutover status R-7\n  cutover status R-7 --watch\n  cutover status R-7 --json\n  cutover status R-7 --host web-1 --output"
 )]
 pub struct StatusArgs {
     /// The release: R-7, or the beginning of its statement's digest [default: all]
     #[arg(value_name = "RELEASE")]
     pub release: Option<String>,
+    /// Show this host only
+    #[arg(long, value_name = "HOST", requires = "release")]
+    pub host: Option<String>,
+    /// Show what the host told of each of its orders, whole: where it failed, what hooks said (beginning and
+    /// end), and the readings that decided
+    #[arg(long, requires = "host", conflicts_with = "watch")]
+    pub output: bool,
     /// Show it again on each change, until its bookings end or you press Ctrl-C
     #[arg(long)]
     pub watch: bool,
@@ -47,6 +57,7 @@ pub struct StatusArgs {
 enum Shown {
     All(Vec<Row>),
     One(Box<ReleaseReport>),
+    Told(Vec<Told>),
 }
 
 impl Shown {
@@ -54,13 +65,14 @@ impl Shown {
         match self {
             Self::All(rows) => report::list_text(rows),
             Self::One(report) => report.text(),
+            Self::Told(told) => told::text(told),
         }
     }
 
     /// Whether nothing more will happen to it by itself.
     fn is_over(&self) -> bool {
         match self {
-            Self::All(_) => false,
+            Self::All(_) | Self::Told(_) => false,
             Self::One(report) => report.is_over(),
         }
     }
@@ -93,8 +105,19 @@ async fn look(
         return Ok(Shown::All(report::rows(state, now)));
     };
     let case = names::release(state, name)?;
+    let host = args.host.as_ref().map(|host| names::host(state, host)).transpose()?;
+    let host = host.map(|it| it.enrolment.says().host.clone());
+    if let Some(host) = host.as_ref().filter(|_| args.output) {
+        let entries = told::entries(state, case, host);
+        let told = entries.into_iter().map(|index| Told::read(index, &synced.envelope(index)?));
+        return Ok(Shown::Told(told.collect::<Result<_, _>>()?));
+    }
     let fleet = client.fleet().await?;
-    Ok(Shown::One(Box::new(ReleaseReport::new(state, &fleet, case, now))))
+    let mut report = ReleaseReport::new(state, &fleet, case, now);
+    if let Some(host) = &host {
+        report.only(host);
+    }
+    Ok(Shown::One(Box::new(report)))
 }
 
 /// Shows it, and again whenever it changes: the log tells when it grows, the hosts are asked after.

@@ -164,6 +164,11 @@ async fn failing_hooks(stage: &mut Stage) -> anyhow::Result<()> {
         ensure!(step == format!("{place} hook"), "{step}: {reason}");
         ensure!(reason.contains("the queue cannot be drained"), "{reason}");
         ensure!(undone.exists(), "{place}: the undo did not run");
+        let told = stage.desk.run("max", &["status", &release, "--host", HOST, "--output"])?;
+        let last = told.as_array().and_then(|it| it.last()).context("what the host told")?;
+        let output = last["output"].as_str().unwrap_or_default();
+        ensure!(output.contains("the queue cannot be drained"), "{told:#}");
+        ensure!(last["step"] == format!("{place} hook"), "{told:#}");
         runs(stage, "1.0")?;
     }
     Ok(())

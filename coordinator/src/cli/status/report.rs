@@ -234,6 +234,14 @@ impl ReleaseReport {
         }
     }
 
+    /// Leaves out every other host.
+    pub(super) fn only(&mut self, host: &Name) {
+        for booking in self.environments.iter_mut().flat_map(|it| &mut it.bookings) {
+            booking.hosts.retain(|it| it.host == *host);
+            booking.drift.retain(|it| it.host == *host);
+        }
+    }
+
     /// Whether it has bookings, and all of them are over.
     pub(super) fn is_over(&self) -> bool {
         let mut bookings = self.environments.iter().flat_map(|it| &it.bookings).peekable();
@@ -487,6 +495,17 @@ mod tests {
         });
         let shown = report(&scene, &fleet, release);
         assert!(shown.text().contains("fetching 1.00 KiB of 4.00 KiB"), "{}", shown.text());
+    }
+
+    #[test]
+    fn one_host_alone() {
+        let (mut scene, release, booking) = production();
+        scene.arm(booking);
+        scene.wait(minutes(10));
+        scene.report("web-1", booking, returned());
+        let mut shown = report(&scene, &fleet(&scene), release);
+        shown.only(&name("web-1"));
+        assert_eq!(hosts(&shown), [("web-1".to_owned(), "returned", None)]);
     }
 
     #[test]
