@@ -4,6 +4,8 @@
 //! The histories are drawn, the senseless ones too: what is refused stays in the log, without effect, as
 //! it does for whoever folds a log that others wrote to.
 
+mod around;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -22,8 +24,9 @@ use cutover_shared::window::Window;
 use proptest::prelude::*;
 
 use crate::world::{
-    ORIGIN, Way, World, at, booking, document, enrolment, key, name, names, outcome, release,
+    ORIGIN, Way, World, at, booking, enrolment, key, name, names, outcome, release,
 };
+use around::{Around, document};
 
 /// What may happen next. Numbers choose among what there is.
 #[derive(Debug, Clone)]
@@ -49,6 +52,7 @@ enum Happening {
     Retire { host: u8 },
     Replace { host: u8 },
     Policy,
+    Around(Around),
     Again { entry: u8 },
 }
 
@@ -85,6 +89,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => any::<u8>().prop_map(|host| H::Retire { host }),
         1 => any::<u8>().prop_map(|host| H::Replace { host }),
         1 => Just(H::Policy),
+        8 => around::around().prop_map(H::Around),
         2 => any::<u8>().prop_map(|entry| H::Again { entry }),
     ]
 }
@@ -104,6 +109,8 @@ struct Tale {
     holds: Vec<Digest>,
     freezes: Vec<Digest>,
     emergencies: Vec<Digest>,
+    /// Those with conditions.
+    votes: Vec<Digest>,
     /// The key of each host now: a host that was set up anew has another.
     keys: Vec<String>,
     policies: u64,
@@ -117,13 +124,14 @@ fn pick<T: Clone>(from: &[T], number: u8) -> Option<T> {
 impl Tale {
     fn new() -> Self {
         Self {
-            world: World::new(),
+            world: World::with_policy(document(1)),
             releases: Vec::new(),
             bookings: Vec::new(),
             rollbacks: Vec::new(),
             holds: Vec::new(),
             freezes: Vec::new(),
             emergencies: Vec::new(),
+            votes: Vec::new(),
             keys: HOSTS.iter().map(|host| (*host).to_owned()).collect(),
             policies: 1,
             generation: 0,
@@ -156,7 +164,7 @@ impl Tale {
     fn happens(&mut self, happening: &Happening) -> Option<()> {
         let accepted = Judgement::Accepted { reason: String::new() };
         let denied = Judgement::Denied { reason: "no".to_owned() };
-        match *happening {
+        match happening.clone() {
             Happening::WholeWay => self.whole_way(),
             Happening::Submit { package: number, supersedes } => {
                 let mut says = release("1", package(number));
@@ -274,6 +282,7 @@ impl Tale {
                 self.policies += 1;
                 self.say("root", document(self.policies));
             }
+            Happening::Around(around) => self.around(&around)?,
             Happening::Again { entry } => {
                 let entry = pick(&self.world.entries, entry)?;
                 let _ = self.world.append_bytes(entry);
@@ -288,6 +297,8 @@ impl Tale {
         self.submit(release("1", package(number)));
         let (release, package) = *self.releases.last().unwrap();
         self.world.approve(release, package);
+        self.answer(release, "networks", true, "ops");
+        self.rehearse((release, package), true, "bob");
         for (environment, hosts) in [(0, 0), (1, 1)] {
             self.book((release, package), environment, hosts, false);
             let way = *self.bookings.last().unwrap();
