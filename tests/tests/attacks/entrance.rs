@@ -27,14 +27,14 @@ use cutover_shared::time::Time;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::fixture::{Attack, Common, Refused};
+use crate::fixture::{Attack, Common, FIRST, Refused};
 
 /// Where an attack is brought to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Entrance {
-    /// The fold of the log: `entry-NN.json` after the policy, in order. The last one is refused, and those
-    /// before it are good.
+    /// The fold of the log: `entry-NN.json` after the policy, in order; where there is no first one, the
+    /// common one. The last one is refused, and those before it are good.
     Log,
     /// The coordinator's door to the log: as before, and the last one comes in [`Arrival::now`].
     Admission,
@@ -109,6 +109,9 @@ pub(crate) struct Asked {
     pub(crate) running: Option<Digest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) previous: Option<Digest>,
+    /// The order that brought what runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) committed_by: Option<Digest>,
     /// Orders that it has begun.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) spent: BTreeSet<Digest>,
@@ -194,11 +197,12 @@ fn log(
     let (_, policy) = inputs.policy(common)?;
     let mut state = State::empty();
     state.apply(0, &policy)?;
-    let mut entries = Vec::new();
+    let first = inputs.take(FIRST).unwrap_or_else(|_| common.entry.clone());
+    let mut entries = vec![first];
     while let Ok(entry) = inputs.take(&format!("entry-{:02}.json", entries.len() + 1)) {
         entries.push(entry);
     }
-    let last = entries.pop().context("no file entry-01.json")?;
+    let last = entries.pop().context("no entry")?;
     for (index, entry) in (1..).zip(&entries) {
         state.apply(index, entry).with_context(|| format!("entry {index}"))?;
     }
@@ -276,6 +280,7 @@ impl Asked {
                 generation: self.generation,
                 running: self.running,
                 previous: self.previous,
+                committed_by: self.committed_by,
                 spent: self.spent.clone(),
                 returned: self
                     .returned

@@ -3,6 +3,7 @@
 //! ```text
 //! policy.json            the trust policy of those attacks that bring none of their own
 //! evidence.bin           the same for the evidence of an order: what an honest coordinator would send
+//! entry-01.json          the same for the first entry of a log that goes on: a release
 //! <attack>/attack.toml   what it is, where it is brought to, and how it must be refused
 //! <attack>/<input>       the bytes; which there are depends on the entrance, and none may be left over
 //! ```
@@ -28,10 +29,15 @@ pub(crate) struct Common {
     pub(crate) policy: Vec<u8>,
     /// A frame's body: evidence.
     pub(crate) evidence: Vec<u8>,
+    /// The envelope of a release.
+    pub(crate) entry: Vec<u8>,
 }
 
 /// The files of [`Common`].
-const COMMON: [&str; 2] = ["policy.json", "evidence.bin"];
+const COMMON: [&str; 3] = ["policy.json", "evidence.bin", FIRST];
+
+/// The first entry of a log.
+pub(crate) const FIRST: &str = "entry-01.json";
 
 /// An attack.
 #[derive(Debug, Clone)]
@@ -106,13 +112,13 @@ impl Refused {
 
 impl Common {
     pub(crate) fn read(directory: &Path) -> anyhow::Result<Self> {
-        let [policy, evidence] = COMMON.map(|name| fs::read(directory.join(name)));
-        Ok(Self { policy: policy?, evidence: evidence? })
+        let [policy, evidence, entry] = COMMON.map(|name| fs::read(directory.join(name)));
+        Ok(Self { policy: policy?, evidence: evidence?, entry: entry? })
     }
 
     /// Its files, by their paths under `tests/attacks/`.
     pub(crate) fn to_files(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        let contents = [&self.policy, &self.evidence];
+        let contents = [&self.policy, &self.evidence, &self.entry];
         COMMON.iter().zip(contents).map(|(name, it)| (name.into(), it.clone())).collect()
     }
 }
@@ -204,12 +210,16 @@ impl Attack {
         Ok(files)
     }
 
-    /// Its files, by their paths under `tests/attacks/`.
-    pub(crate) fn to_files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+    /// Its files, by their paths under `tests/attacks/`; a log that begins as the common one has only what
+    /// comes after.
+    pub(crate) fn to_files(&self, common: &Common) -> Vec<(PathBuf, Vec<u8>)> {
         let directory = Path::new(self.name.as_ref());
         let about = toml::to_string(&self.about).unwrap().into_bytes();
-        let inputs =
-            self.files.iter().map(|(name, content)| (directory.join(name), content.clone()));
+        let goes_on = self.files.contains_key("entry-02.json");
+        let known =
+            |name: &str, content: &Vec<u8>| name == FIRST && goes_on && *content == common.entry;
+        let inputs = self.files.iter().filter(|(name, content)| !known(name, content));
+        let inputs = inputs.map(|(name, content)| (directory.join(name), content.clone()));
         inputs.chain([(directory.join(ABOUT), about)]).collect()
     }
 }

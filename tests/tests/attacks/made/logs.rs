@@ -23,13 +23,13 @@ const MIX: &str = "TUF 1.0.33, 1.5.2: mix-and-match attack";
 
 /// A log in the making: after the policy.
 #[derive(Clone, Default)]
-struct Log {
+pub(super) struct Log {
     entries: Vec<Vec<u8>>,
 }
 
 impl Log {
     /// Adds what `owner` says and gives its identity.
-    fn say(&mut self, owner: &str, says: impl Into<Says>) -> Digest {
+    pub(super) fn say(&mut self, owner: &str, says: impl Into<Says>) -> Digest {
         self.state(owner, &Statement::new(at(0), says))
     }
 
@@ -37,13 +37,13 @@ impl Log {
         self.add(&statement.signed_by([&key(owner)]))
     }
 
-    fn add(&mut self, envelope: &Envelope) -> Digest {
+    pub(super) fn add(&mut self, envelope: &Envelope) -> Digest {
         self.entries.push(envelope.to_bytes());
         envelope.id()
     }
 
     /// The attack whose last entry was just added.
-    fn attack(self, name: &'static str, title: &str) -> Attack {
+    pub(super) fn attack(self, name: &'static str, title: &str) -> Attack {
         let numbered = (1..).zip(self.entries);
         numbered.fold(Attack::new(name, title, Entrance::Log), |attack, (number, entry)| {
             attack.file(&format!("entry-{number:02}.json"), entry)
@@ -51,7 +51,7 @@ impl Log {
     }
 
     /// With a release and its package.
-    fn with_release() -> (Self, Digest, Digest) {
+    pub(super) fn with_release() -> (Self, Digest, Digest) {
         let mut log = Self::default();
         let package = Digest::of(b"1.0");
         let release = log.say("sue", release("1.0", package));

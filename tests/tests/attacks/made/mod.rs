@@ -12,6 +12,7 @@ mod offers;
 mod packages;
 mod places;
 mod policies;
+mod process;
 mod returns;
 mod statements;
 mod witnesses;
@@ -33,7 +34,8 @@ pub(crate) fn policy() -> Vec<u8> {
 
 /// What attacks have in common.
 pub(crate) fn common() -> Common {
-    Common { policy: policy(), evidence: offers::common_evidence() }
+    let entry = statements::release_envelope().to_bytes();
+    Common { policy: policy(), evidence: offers::common_evidence(), entry }
 }
 
 /// Every attack.
@@ -49,6 +51,7 @@ pub(crate) fn attacks() -> Vec<Attack> {
         packages::attacks(),
         places::attacks(),
         policies::attacks(),
+        process::attacks(),
         returns::attacks(),
         statements::attacks(),
         witnesses::attacks(),
@@ -66,6 +69,7 @@ pub(crate) fn controls() -> Vec<Attack> {
         offers::controls(),
         packages::controls(),
         policies::controls(),
+        process::controls(),
         returns::controls(),
         statements::controls(),
         witnesses::controls(),

@@ -115,6 +115,7 @@ fn asked(facts: &HostFacts, order: Digest, now: Time) -> Asked {
         generation: 0,
         running: None,
         previous: None,
+        committed_by: None,
         spent: BTreeSet::new(),
         returned: BTreeMap::new(),
     }

@@ -17,10 +17,14 @@ pub(super) const ENDLESS: &str = "TUF 1.0.33, 1.5.2: endless data attack";
 
 /// The log of one release: after the policy, the release statement.
 pub(super) fn one_release() -> (Attack, Digest) {
-    let statement = Statement::new(at(0), release("1.0", Digest::of(b"1.0")));
-    let envelope = statement.signed_by([&key("sue")]);
+    let envelope = release_envelope();
     let attack = Attack::new("", "", Entrance::Log).file("entry-01.json", envelope.to_bytes());
     (attack, envelope.id())
+}
+
+/// What the submitter says in it.
+pub(super) fn release_envelope() -> Envelope {
+    Statement::new(at(0), release("1.0", Digest::of(b"1.0"))).signed_by([&key("sue")])
 }
 
 /// An attack whose last entry is `bytes`, after a release.
