@@ -22,8 +22,8 @@ use cutover_shared::time::span;
 
 use super::context::Context;
 use super::exit::Failure;
-use super::names;
 use super::output::table;
+use super::{file, names};
 
 /// Show, sign, check, import and export calendars: windows that come again, notice, capacity
 #[derive(Debug, Clone, Subcommand)]
@@ -132,14 +132,16 @@ pub async fn run(context: &Context, command: &CalendarCommand) -> Result<(), Fai
         CalendarCommand::Show(args) => show::run(context, args).await,
         CalendarCommand::Set(args) => set(context, args).await,
         CalendarCommand::Lint(args) => lint(context, args).await,
-        CalendarCommand::Import(args) => write(context, args.output.as_deref(), &imported(args)?),
+        CalendarCommand::Import(args) => {
+            file::give(context, "calendar", &imported(args)?, args.output.as_deref())
+        }
         CalendarCommand::Export(args) => {
             let mut client = context.connect().await?;
             let synced = client.sync().await?;
             let environment = args.environment.as_ref();
             let feed = Feed { state: &synced.state, environment, now: context.now() };
             let text = ics::export(&feed).map_err(WhenError::from)?;
-            write(context, args.output.as_deref(), &text)
+            file::give(context, "calendar", &text, args.output.as_deref())
         }
     }
 }
@@ -240,13 +242,6 @@ fn imported(args: &ImportArgs) -> Result<String, Failure> {
 /// The terms as `set` reads them.
 fn written(terms: &Terms) -> anyhow::Result<String> {
     toml::to_string(terms).context("write the calendar as TOML")
-}
-
-fn write(context: &Context, path: Option<&Path>, text: &str) -> Result<(), Failure> {
-    let Some(path) = path else { return context.sink().bytes(text.as_bytes()) };
-    std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
-    let told = serde_json::json!({ "written": path });
-    context.sink().result(&told, |_| format!("written   {}", path.display()))
 }
 
 #[cfg(test)]

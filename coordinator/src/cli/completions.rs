@@ -5,6 +5,7 @@ use clap_complete::Shell;
 
 use super::context::Context;
 use super::exit::Failure;
+use super::file;
 
 /// Print completions for a shell
 #[derive(Debug, Clone, Args)]
@@ -21,5 +22,5 @@ pub struct CompletionsArgs {
 pub fn run(context: &Context, args: &CompletionsArgs, mut command: Command) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "cutover", &mut script);
-    context.sink().bytes(&script)
+    file::give(context, "completions", &String::from_utf8_lossy(&script), None)
 }

@@ -20,10 +20,10 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::exit::Failure;
-use super::names;
 use super::output::table;
 use super::package::tell;
 use super::schemas::{SchemaArgs, catalogue};
+use super::{file, names};
 use crate::package::directory;
 use crate::package::file::PackageFile;
 
@@ -192,7 +192,7 @@ struct Asked {
 fn show(context: &Context, args: &ShowArgs, catalogue: &Catalogue) -> Result<(), Failure> {
     let schema = find(catalogue, &args.form)?;
     if args.schema {
-        return context.sink().bytes(schema.text().as_bytes());
+        return file::give(context, "schema", schema.text(), None);
     }
     let fields: Vec<Asked> = schema.sections().iter().flat_map(fields).collect();
     context.sink().result(&fields, |fields| {
@@ -242,7 +242,7 @@ fn new(context: &Context, args: &NewArgs, catalogue: &Catalogue) -> Result<(), F
     let (notation, suffix) =
         if context.json { (Notation::Json, "json") } else { (Notation::Toml, "toml") };
     let text = template(schema, notation);
-    let Some(directory) = args.directory.as_ref().filter(|_| !context.dry_run) else {
+    let Some(directory) = &args.directory else {
         return context.sink().bytes(text.as_bytes());
     };
     if !directory.is_dir() {
@@ -250,6 +250,10 @@ fn new(context: &Context, args: &NewArgs, catalogue: &Catalogue) -> Result<(), F
         return Err(Failure::usage(format!("{} is no directory; {remedy}", directory.display())));
     }
     let forms = directory.join(FORMS);
+    if context.dry_run {
+        let path = forms.join(format!("{}.{suffix}", schema.id()));
+        return context.sink().dry_run(&path.display().to_string());
+    }
     fs::create_dir_all(&forms).with_context(|| format!("make {}", forms.display()))?;
     let path = forms.join(format!("{}.{suffix}", schema.id()));
     let file = OpenOptions::new().write(true).create_new(true).open(&path);
@@ -345,10 +349,10 @@ async fn print(context: &Context, args: &PrintArgs) -> Result<(), Failure> {
     };
     let pages = pages(args, &checked, &facts)?;
     if args.html {
-        return write(context, args, &page::html(&pages));
+        return file::give(context, "page", &page::html(&pages), args.output.as_deref());
     }
-    if args.output.is_some() {
-        return write(context, args, &page::text(&pages));
+    if let Some(output) = &args.output {
+        return file::give(context, "page", &page::text(&pages), Some(output));
     }
     context.sink().result(&pages, |pages| page::text(pages))
 }
@@ -369,11 +373,4 @@ fn pages(args: &PrintArgs, checked: &Checked, facts: &Facts) -> Result<Vec<Page>
         )));
     }
     Ok(pages)
-}
-
-fn write(context: &Context, args: &PrintArgs, text: &str) -> Result<(), Failure> {
-    let Some(path) = &args.output else { return context.sink().bytes(text.as_bytes()) };
-    fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
-    let value = serde_json::json!({ "file": path });
-    context.sink().result(&value, |_| format!("{}", path.display()))
 }

@@ -23,6 +23,7 @@ pub mod emergency;
 mod exceptions;
 pub mod exit;
 pub mod explain;
+mod file;
 pub mod form;
 pub mod freeze;
 pub mod hold;
@@ -172,7 +173,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(cli: &Cli) -> Result<(), Failure> {
     if let Command::Serve(args) = &cli.command {
-        return serve::run(args);
+        return serve::run(args, cli.globals.dry_run, Sink::new(cli.globals.json));
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
@@ -226,7 +227,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Acknowledge(args) => acknowledge::run(context, args).await,
         Command::Outbox(command) => outbox::run(context, command).await,
         Command::Log(command) => log::run(context, command).await,
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(args, context.dry_run, *context.sink()),
         Command::Completions(args) => completions::run(context, args, Cli::command()),
         Command::Man(args) => man::run(context, args, Cli::command()),
     }

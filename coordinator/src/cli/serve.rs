@@ -13,6 +13,7 @@ use clap::Args;
 use tracing_subscriber::EnvFilter;
 
 use super::exit::Failure;
+use super::output::Sink;
 use crate::config::{self, ConfigError, LogFormat, Settings};
 use crate::server::{self, Rules};
 
@@ -22,11 +23,13 @@ const LAST_WORK: Duration = Duration::from_secs(1);
 /// Run the coordinator
 ///
 /// It logs to standard error, tells the service manager when it is ready, and on SIGTERM or SIGINT ends
-/// what is under way and stops.
+/// what is under way and stops. With --dry-run it reads its configuration, tells everything that is wrong
+/// with it, and serves nothing.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
   cutover serve --config /etc/cutover/coordinator.toml
+  cutover serve --config /etc/cutover/coordinator.toml --dry-run
 
 The configuration:
   listen = \"0.0.0.0:7400\"
@@ -40,13 +43,24 @@ pub struct ServeArgs {
     pub config: PathBuf,
 }
 
-/// Runs until it is told to stop.
-pub fn run(args: &ServeArgs) -> Result<(), Failure> {
+/// Runs until it is told to stop; a dry run only reads the configuration.
+pub fn run(args: &ServeArgs, dry_run: bool, sink: Sink) -> Result<(), Failure> {
     let settings = config::read(&args.config).map_err(|error| {
         let is_input = !matches!(error, ConfigError::Read { .. });
         let error = anyhow::Error::new(error);
         if is_input { Failure::Usage(error) } else { Failure::Failed(error) }
     })?;
+    if dry_run {
+        let (listen, data) = (settings.listen, settings.data_directory.display());
+        let value = serde_json::json!({
+            "dry-run": true, "listen": listen.to_string(), "data-directory": settings.data_directory,
+        });
+        return sink.result(&value, |_| {
+            format!(
+                "It would serve on {listen}, from {data}.\nThis is a dry run: nothing was started."
+            )
+        });
+    }
     log_to_standard_error(&settings)?;
     let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
     let served = runtime.block_on(async {

@@ -4,12 +4,14 @@ use std::process::Stdio;
 
 use clap::{Command, CommandFactory as _};
 use cutover_coordinator::cli::Cli;
+use cutover_coordinator::cli::exit::Failure;
+use cutover_shared::refusal::{Code, Refusal};
 
 use crate::program::{CUTOVER, Desk};
 
 /// Every command that does something, with its words.
 fn leaves(command: &Command, words: &[String], found: &mut Vec<(Vec<String>, Command)>) {
-    if !command.has_subcommands() {
+    if !command.is_subcommand_required_set() {
         found.push((words.to_owned(), command.clone()));
     }
     for child in command.get_subcommands() {
@@ -23,6 +25,10 @@ fn leaves(command: &Command, words: &[String], found: &mut Vec<(Vec<String>, Com
 fn every_command_has_an_example_that_begins_with_its_own_words() {
     let mut found = Vec::new();
     leaves(&Cli::command(), &["cutover".to_owned()], &mut found);
+    assert!(
+        found.iter().any(|(words, _)| words[1..] == ["review"]),
+        "it has a command below it, too"
+    );
     let without = found.iter().filter(|(words, command)| {
         let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
         !help.contains("Examples:") || !help.contains(&words.join(" "))
@@ -40,6 +46,18 @@ fn the_definition_of_the_command_line_is_sound() {
 fn help_lists_the_exit_codes_and_the_verbs() {
     let help = Desk::new().cutover(["--help"]);
     let text = &help.done().out;
+    let refusal = Refusal::new(Code::Frozen, "it is");
+    let ends = [
+        Failure::failed("read"),
+        Failure::Declined,
+        Failure::usage("no"),
+        Failure::Refused(refusal),
+        Failure::Faults,
+        Failure::not_found("R-9"),
+    ];
+    for code in ends.iter().map(Failure::code).chain([0]) {
+        assert!(text.contains(&format!("\n  {code}  ")), "{code} in {text}");
+    }
     for word in ["Exit codes:", "3  refused by a rule", "Examples:", "policy", "log", "package"] {
         assert!(text.contains(word), "{word} in {text}");
     }

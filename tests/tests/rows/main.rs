@@ -19,6 +19,7 @@ mod row_15_schedule;
 mod row_16_timely;
 mod row_17_unexpected;
 mod row_18_emergency;
+mod row_20_commands;
 mod row_20_explain;
 #[cfg(test)]
 mod trackers;

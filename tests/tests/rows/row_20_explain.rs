@@ -108,6 +108,8 @@ impl Walk {
             ["build", version, change] => {
                 let made = Made { change: Some(change), instead: SCHEDULE, ..Made::default() };
                 release::build(&self.stage.desk, version, &made)?;
+                // Whoever builds another package has something else in mind than the step that was told.
+                self.told = None;
                 Ok(())
             }
             ["wait", release, environment, state] => {
@@ -180,7 +182,7 @@ impl Told {
 }
 
 /// The words of a line, those in single quotes whole.
-fn words_of(line: &str) -> Vec<String> {
+pub(crate) fn words_of(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     for (number, part) in line.split('\'').enumerate() {
         if number % 2 == 1 {
