@@ -30,7 +30,7 @@ use cutover_transport::{
 };
 
 use super::cache::Cache;
-use super::context::Context;
+use super::context::{Beside, Context};
 use super::exit::Failure;
 use super::settings::Reach;
 use super::sync::{Log, Synced, verify};
@@ -143,15 +143,28 @@ impl Client {
         statement: &Statement,
         more: &[(&str, serde_json::Value)],
     ) -> Result<Option<Appended>, Failure> {
+        self.sign_and_append_beside(context, statement, more, None).await
+    }
+
+    /// The same, with what is to be seen `beside` the statement.
+    pub async fn sign_and_append_beside(
+        &mut self,
+        context: &Context,
+        statement: &Statement,
+        more: &[(&str, serde_json::Value)],
+        beside: Option<&Beside>,
+    ) -> Result<Option<Appended>, Failure> {
         let state = self.synced.as_ref().map(|synced| &synced.state);
-        let Some(envelope) = context.sign(statement, state)? else { return Ok(None) };
+        let Some(envelope) = context.sign(statement, state, beside)? else { return Ok(None) };
         // The signer's own program judges, on the log that it verified itself: who releases a window says
         // with the checkpoint in it that nothing stood against it up to there.
         if let Some(state) = state {
             admission::admit(state, state.next_index(), &envelope.to_bytes(), context.now())?;
         }
         let appended = self.append(&envelope).await?;
-        context.sink().appended(&appended, more)?;
+        let beside = beside.map(|it| (it.name, it.value.clone()));
+        let more: Vec<_> = more.iter().cloned().chain(beside).collect();
+        context.sink().appended(&appended, &more)?;
         Ok(Some(appended))
     }
 
@@ -162,7 +175,7 @@ impl Client {
         statements: &[Statement],
         shown: &str,
     ) -> Result<(), Failure> {
-        let Some(envelopes) = context.sign_each(statements, shown)? else { return Ok(()) };
+        let Some(envelopes) = context.sign_each(statements, shown, None)? else { return Ok(()) };
         let mut all = Vec::new();
         for envelope in &envelopes {
             if let Some(state) = self.synced.as_ref().map(|synced| &synced.state) {

@@ -77,15 +77,36 @@ impl Context {
     /// Shows what will be signed and asks. `false` means that this is a dry run and nothing more is to be
     /// done; saying no is [`Failure::Declined`]. With `state`, digests of known things get their names.
     pub fn confirm(&self, statement: &Statement, state: Option<&State>) -> Result<bool, Failure> {
+        self.confirm_beside(statement, state, None)
+    }
+
+    /// The same, with what is to be seen `beside` it.
+    pub fn confirm_beside(
+        &self,
+        statement: &Statement,
+        state: Option<&State>,
+        beside: Option<&Beside>,
+    ) -> Result<bool, Failure> {
         if self.dry_run {
-            let value = serde_json::json!({ "dry-run": true, "statement": payload(statement)? });
+            let mut value =
+                serde_json::json!({ "dry-run": true, "statement": payload(statement)? });
+            add(&mut value, beside);
             self.sink.result(&value, |_| {
-                format!("{}\nThis is a dry run: nothing was signed.", readable(statement, state))
+                let shown = with(readable(statement, state), beside);
+                format!("{shown}\nThis is a dry run: nothing was signed.")
             })?;
             return Ok(false);
         }
+        self.show(beside);
         self.consent(|| readable(statement, state), "Sign this?")?;
         Ok(true)
+    }
+
+    /// What belongs beside a statement is shown to people even where they are not asked.
+    fn show(&self, beside: Option<&Beside>) {
+        if let Some(beside) = beside.filter(|_| !self.json) {
+            self.sink.note(format!("{}\n", beside.text));
+        }
     }
 
     /// Shows a text and asks, unless `--yes` was said. Saying no is [`Failure::Declined`].
@@ -106,10 +127,11 @@ impl Context {
         &self,
         statement: &Statement,
         state: Option<&State>,
+        beside: Option<&Beside>,
     ) -> Result<Option<Envelope>, Failure> {
         // The key first: nobody should read and agree only to hear that the key cannot be opened.
         let key = if self.dry_run { None } else { Some(self.secret_key()?) };
-        let confirmed = self.confirm(statement, state)?;
+        let confirmed = self.confirm_beside(statement, state, beside)?;
         Ok(key.filter(|_| confirmed).map(|key| statement.signed_by([key])))
     }
 
@@ -118,15 +140,19 @@ impl Context {
         &self,
         statements: &[Statement],
         shown: &str,
+        beside: Option<&Beside>,
     ) -> Result<Option<Vec<Envelope>>, Failure> {
         if self.dry_run {
             let payloads: Result<Vec<_>, Failure> = statements.iter().map(payload).collect();
-            let value = serde_json::json!({ "dry-run": true, "statements": payloads? });
+            let mut value = serde_json::json!({ "dry-run": true, "statements": payloads? });
+            add(&mut value, beside);
+            let shown = with(shown.to_owned(), beside);
             let text = |_: &_| format!("{shown}\nThis is a dry run: nothing was signed.");
             self.sink.result(&value, text)?;
             return Ok(None);
         }
         let key = self.secret_key()?;
+        self.show(beside);
         self.consent(|| shown.to_owned(), "Sign all of these?")?;
         Ok(Some(statements.iter().map(|statement| statement.signed_by([key])).collect()))
     }
@@ -152,6 +178,30 @@ impl Context {
             // A coordinator that is gone cannot be told; that is no reason to wait.
             let _ = tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await;
         }
+    }
+}
+
+/// What is to be seen beside a statement before it is signed, and is no part of it.
+#[derive(Debug, Clone)]
+pub struct Beside {
+    /// What it is called in what programs read.
+    pub name: &'static str,
+    /// For programs.
+    pub value: serde_json::Value,
+    /// For people.
+    pub text: String,
+}
+
+fn with(shown: String, beside: Option<&Beside>) -> String {
+    match beside {
+        Some(beside) => format!("{}\n\n{shown}", beside.text),
+        None => shown,
+    }
+}
+
+fn add(value: &mut serde_json::Value, beside: Option<&Beside>) {
+    if let Some(Beside { name, value: beside, .. }) = beside {
+        value[*name] = beside.clone();
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) fn begin(
     if output.exists() {
         return Err(Failure::usage(format!("{} is there already", output.display())));
     }
-    let Some(envelope) = context.sign(statement, Some(state))? else { return Ok(()) };
+    let Some(envelope) = context.sign(statement, Some(state), None)? else { return Ok(()) };
     let others = begun(&envelope, statement, state)?;
     write_whole(output, &envelope.to_bytes())?;
     let told = json!({ "id": envelope.id().to_string(), "file": output, "can-cosign": others });

@@ -7,14 +7,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use cutover_shared::case::Verified;
-use cutover_shared::fold::State;
+use cutover_shared::case::{Case, Verified};
+use cutover_shared::fold::{State, waiting};
 use cutover_shared::name::Name;
+use cutover_shared::package::difference::Side;
 use cutover_shared::rollout::waves::WaveSpec;
 use cutover_shared::statement::{Emergency, IterationApproval, Statement};
 use cutover_shared::time::{Time, span};
 
-use super::context::Context;
+use super::client::Client;
+use super::compared::{compared, fetched};
+use super::context::{Beside, Context};
 use super::exit::Failure;
 use super::submit::SubmitArgs;
 use super::{names, submit};
@@ -29,11 +32,15 @@ pub enum EmergencyCommand {
     Open(OpenArgs),
     /// Submit the next iteration, as the submitter: the same as `cutover submit --emergency`, wherever the
     /// emergency is open
+    ///
+    /// What is different to the iteration before is shown first: files, answers of forms, settings.
     #[command(
         after_help = "Examples:\n  cutover emergency iterate shop-1.4.3.cutover --incident INC-2231"
     )]
     Iterate(IterateArgs),
     /// Approve one iteration, as a change manager other than its author; it is good for that one only
+    ///
+    /// What is different to the iteration before is shown first: files, answers of forms, settings.
     #[command(
         after_help = "Examples:\n  cutover emergency approve R-9\n  cutover emergency approve R-9 --deploy\n  cutover emergency approve R-9 --deploy --wave canary=web-1 --wave rest=rest"
     )]
@@ -122,12 +129,18 @@ pub async fn run(context: &Context, command: &EmergencyCommand) -> Result<(), Fa
         EmergencyCommand::Approve(args) => {
             let statement = approved(args, &synced.state, now)?;
             let case = names::release(&synced.state, &args.release)?;
-            if args.deploy {
-                let windows = deploy::windows(args, &synced.state, case, now)?;
-                return deploy::approve(context, &mut client, &statement, case, &windows).await;
+            let windows = if args.deploy {
+                Some(deploy::windows(args, &synced.state, case, now)?)
+            } else {
+                None
+            };
+            let beside = to_the_one_before(&client, &synced.state, case).await?;
+            if let Some(windows) = windows {
+                let approval = deploy::Approval { statement, case, windows, beside };
+                return deploy::approve(context, &mut client, &approval).await;
             }
-            let name = names::number(case);
-            client.sign_and_append(context, &statement, &[("release", name.into())]).await?;
+            let more = [("release", names::number(case).into())];
+            client.sign_and_append_beside(context, &statement, &more, beside.as_ref()).await?;
         }
         EmergencyCommand::Status(args) => {
             let only = args.incident.as_deref().map(|it| names::emergency(&synced.state, it));
@@ -137,6 +150,18 @@ pub async fn run(context: &Context, command: &EmergencyCommand) -> Result<(), Fa
         }
     }
     Ok(())
+}
+
+/// What is different to the iteration before; of the first one, to the release before of its application.
+async fn to_the_one_before(
+    client: &Client,
+    state: &State,
+    case: &Case,
+) -> Result<Option<Beside>, Failure> {
+    let Some(earlier) = waiting::before(state, case) else { return Ok(None) };
+    let (listing, checked) = fetched(client, case).await?;
+    let after = Side::new(&listing, &checked);
+    Ok(Some(compared(client, earlier, &after).await?.beside()))
 }
 
 /// What `cutover submit` is to do for an iteration.

@@ -178,7 +178,9 @@ async fn grant(
     let coordinator = context.settings.coordinator()?.to_owned();
     let seed = random()?;
     let statement = granted(args, SecretKey::from_seed(seed).public(), context.now());
-    let Some(envelope) = context.sign(&statement, Some(&synced.state))? else { return Ok(()) };
+    let Some(envelope) = context.sign(&statement, Some(&synced.state), None)? else {
+        return Ok(());
+    };
     let appended = client.append(&envelope).await?;
     let policy = synced.policy()?;
     let version = policy.document().version;

@@ -13,6 +13,7 @@ pub mod calendar;
 pub mod cancel;
 pub mod client;
 pub mod close;
+mod compared;
 pub mod completions;
 pub mod consult;
 pub mod context;

@@ -82,7 +82,8 @@ impl Sink {
         let _ = writeln!(io::stderr().lock(), "{}", harmless(&text.to_string()));
     }
 
-    /// A statement is in the log: its identity and place, and what else the command has to say of it.
+    /// A statement is in the log: its identity and place, and what else the command has to say of it. Of that,
+    /// what is no single value is for programs.
     pub fn appended(
         &self,
         appended: &Appended,
@@ -99,7 +100,8 @@ impl Sink {
                 format!("statement {}", appended.id),
                 format!("logged    entry {} of the log", appended.index),
             ];
-            lines.extend(more.iter().map(|(name, value)| {
+            let single = more.iter().filter(|(_, value)| !value.is_object() && !value.is_array());
+            lines.extend(single.map(|(name, value)| {
                 let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 format!("{name:9} {value}")
             }));

@@ -14,13 +14,16 @@ use cutover_shared::digest::Digest;
 use cutover_shared::fold::State;
 use cutover_shared::name::Name;
 use cutover_shared::package::check::{self, Checked};
+use cutover_shared::package::difference::Side;
 use cutover_shared::package::listing::Listing;
 use cutover_shared::package::manifest::Manifest;
 use cutover_shared::refusal::{Code, Refusal};
-use cutover_shared::statement::{ChangeType, FormUsed, Iteration, Release, Statement};
+use cutover_shared::statement::{ChangeType, FormUsed, Iteration, Release, Says, Statement};
 use cutover_shared::time::Time;
 
-use super::context::Context;
+use super::client::Client;
+use super::compared::compared;
+use super::context::{Beside, Context};
 use super::exit::Failure;
 use super::names;
 
@@ -64,6 +67,7 @@ pub async fn run(context: &Context, args: &SubmitArgs) -> Result<(), Failure> {
     let (file, listing) = open(context, args)?;
     let mut client = context.connect().await?;
     let checked = check::examine(&listing, &client.catalogue().await?);
+    let side = Side::new(&listing, &checked);
     let forms = checked.forms_used();
     let manifest = complete(context, checked)?;
     let schedule = &manifest.schedule;
@@ -80,7 +84,8 @@ pub async fn run(context: &Context, args: &SubmitArgs) -> Result<(), Failure> {
 
     let synced = client.sync().await?;
     let shown = statement(args, &packed, &synced.state, context.now())?;
-    if !context.confirm(&shown, Some(&synced.state))? {
+    let beside = difference(context, &client, &synced.state, &shown, &side).await;
+    if !context.confirm_beside(&shown, Some(&synced.state), beside.as_ref())? {
         return Ok(());
     }
     // What the fold would refuse is refused before the bytes go out, not after.
@@ -105,7 +110,30 @@ pub async fn run(context: &Context, args: &SubmitArgs) -> Result<(), Failure> {
     if let Some(iteration) = &case.release.says().iteration {
         more.push(("iteration", iteration.number.into()));
     }
+    more.extend(beside.map(|it| (it.name, it.value)));
     context.sink().appended(&appended, &more)
+}
+
+/// What is different to the iteration before, or to the release whose place it takes. That it cannot be told
+/// is no reason not to submit: whoever reviews or approves it is shown it again.
+async fn difference(
+    context: &Context,
+    client: &Client,
+    state: &State,
+    shown: &Statement,
+    after: &Side,
+) -> Option<Beside> {
+    let Says::Release(release) = &shown.says else { return None };
+    let previous = release.iteration.as_ref().and_then(|it| it.previous);
+    let earlier = state.case(&release.supersedes.or(previous)?)?;
+    match compared(client, earlier, after).await {
+        Ok(compared) => Some(compared.beside()),
+        Err(failure) => {
+            let (name, why) = (earlier.name(), failure.text());
+            context.sink().note(format!("the difference to {name} is not known ({why})"));
+            None
+        }
+    }
 }
 
 /// The package, verified whole, and what is in it.
@@ -224,8 +252,6 @@ fn next_iteration(state: &State, grounds: &str) -> Result<Iteration, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use cutover_shared::statement::Says;
-
     use super::super::names::parse;
     use super::super::names::scene::{Scene, name, no, time};
     use super::*;

@@ -20,7 +20,7 @@ use serde_json::json;
 use super::ApproveArgs;
 use crate::cli::book::{self, BookArgs, HaltArg};
 use crate::cli::client::Client;
-use crate::cli::context::Context;
+use crate::cli::context::{Beside, Context};
 use crate::cli::exit::Failure;
 use crate::cli::readable::readable;
 use crate::cli::when::SpanArgs;
@@ -74,22 +74,35 @@ fn now_on() -> When {
     "now".parse().expect("it is one of the ways to write a start")
 }
 
+/// An iteration's approval with its windows.
+pub(super) struct Approval<'c> {
+    /// The approval itself.
+    pub(super) statement: Statement,
+    /// The iteration.
+    pub(super) case: &'c Case,
+    /// Its windows.
+    pub(super) windows: Vec<Booking>,
+    /// What is different to the iteration before.
+    pub(super) beside: Option<Beside>,
+}
+
 /// Shows everything, asks once, and has it logged in order. When something in the middle is refused, what came
 /// before it stands, and is told: it is signed and good.
 pub(super) async fn approve(
     context: &Context,
     client: &mut Client,
-    approval: &Statement,
-    case: &Case,
-    windows: &[Booking],
+    approval: &Approval<'_>,
 ) -> Result<(), Failure> {
+    let Approval { statement: approval, case, windows, beside } = approval;
     let synced = client.sync().await?;
     let now = context.now();
     let bookings: Vec<_> =
         windows.iter().map(|it| Statement::new(now, Says::from(it.clone()))).collect();
     let shown = shown(approval, &bookings, &synced.state);
     let together: Vec<_> = std::iter::once(approval).chain(&bookings).cloned().collect();
-    let Some(envelopes) = context.sign_each(&together, &shown)? else { return Ok(()) };
+    let Some(envelopes) = context.sign_each(&together, &shown, beside.as_ref())? else {
+        return Ok(());
+    };
     let mut logged = Vec::new();
     for envelope in &envelopes {
         let synced = client.sync().await?;
@@ -111,12 +124,15 @@ pub(super) async fn approve(
         context.sink().note(format!("logged    entry {}: {}", appended.index, appended.id.short()));
         released.push(appended.id);
     }
-    let told = json!({
+    let mut told = json!({
         "release": names::number(case),
         "id": logged.first().map(ToString::to_string),
         "bookings": logged.iter().skip(1).map(ToString::to_string).collect::<Vec<_>>(),
         "windows_released": released.iter().map(ToString::to_string).collect::<Vec<_>>(),
     });
+    if let Some(beside) = beside {
+        told[beside.name] = beside.value.clone();
+    }
     context.sink().result(&told, |_| {
         let number = names::number(case);
         format!(

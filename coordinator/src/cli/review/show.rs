@@ -8,18 +8,18 @@ use cutover_shared::calendar::zone::Zone;
 use cutover_shared::case::Case;
 use cutover_shared::fold::State;
 use cutover_shared::fold::waiting::{self, Side as WaitSide, Wait};
-use cutover_shared::package::check::{self, Checked};
-use cutover_shared::package::difference::{Change, Side, difference};
+use cutover_shared::package::check::Checked;
+use cutover_shared::package::difference::Side;
 use cutover_shared::package::finding::Finding;
 use cutover_shared::package::form::Form;
 use cutover_shared::package::form::schema::Place;
 use cutover_shared::package::listing::{INSTRUCTIONS, Listing, NOTES};
 use cutover_shared::package::manifest::Manifest;
-use cutover_shared::statement::Verdict;
 use cutover_shared::time::{Time, span};
 use serde::Serialize;
 
 use crate::cli::client::Client;
+use crate::cli::compared::{Compared, compared, fetched};
 use crate::cli::context::Context;
 use crate::cli::exit::Failure;
 use crate::cli::names;
@@ -100,25 +100,6 @@ struct ShownForm {
     lines: Vec<Vec<(String, String)>>,
 }
 
-/// The difference to an earlier submission.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Compared {
-    with: String,
-    changes: Vec<Change>,
-    returned: Vec<Answered>,
-}
-
-/// What a librarian returned the earlier submission for, and what was done about it.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Answered {
-    item: String,
-    remark: String,
-    /// The changes of that item, by name; empty: nothing of it was changed.
-    changed: Vec<String>,
-}
-
 /// Carries the command out.
 pub(super) async fn run(
     context: &Context,
@@ -132,46 +113,12 @@ pub(super) async fn run(
         None => waiting::before(state, case),
     };
     let (listing, checked) = fetched(client, case).await?;
-    let compared = match earlier {
-        Some(earlier) => {
-            let (before, checked_before) = fetched(client, earlier).await?;
-            let before = Side::new(&before, &checked_before);
-            Some(compare(earlier, &before, &Side::new(&listing, &checked)))
-        }
+    let difference = match earlier {
+        Some(earlier) => Some(compared(client, earlier, &Side::new(&listing, &checked)).await?),
         None => None,
     };
-    let shown = shown(state, case, &listing, checked, compared, context.now());
+    let shown = shown(state, case, &listing, checked, difference, context.now());
     context.sink().result(&shown, |shown| screen::text(shown, args.full))
-}
-
-/// A release's package, and what it is by the forms that it was submitted with.
-async fn fetched(client: &Client, case: &Case) -> Result<(Listing, Checked), Failure> {
-    let release = case.release.says();
-    let catalogue = client.catalogue_of(release).await?;
-    let listing = client.listing(release.package).await?;
-    let checked = check::examine(&listing, &catalogue);
-    Ok((listing, checked))
-}
-
-fn compare(earlier: &Case, before: &Side, after: &Side) -> Compared {
-    let changes = difference(before, after);
-    let remarks = earlier.reviews.iter().filter_map(|review| match &review.says().verdict {
-        Verdict::Returned { items } => Some(items),
-        Verdict::Complete | Verdict::Denied { .. } => None,
-    });
-    let mut returned: Vec<Answered> = Vec::new();
-    for remark in remarks.flatten() {
-        if returned.iter().any(|it| it.item == remark.item && it.remark == remark.remark) {
-            continue;
-        }
-        let changed = changes.iter().filter(|change| change.is_about(&remark.item));
-        returned.push(Answered {
-            item: remark.item.clone(),
-            remark: remark.remark.clone(),
-            changed: changed.map(|change| change.name.clone()).collect(),
-        });
-    }
-    Compared { with: earlier.name(), changes, returned }
 }
 
 fn shown(

@@ -3,14 +3,11 @@
 use std::fmt::Write as _;
 
 use cutover_shared::fold::waiting::Side;
-use cutover_shared::package::difference::{Change, Part};
 use cutover_shared::package::manifest::Manifest;
 
-use super::{Answered, Compared, Requested, Shown, ShownForm};
+use super::{Requested, Shown, ShownForm};
+use crate::cli::compared::{heading, shortened};
 use crate::cli::output::table;
-
-/// The lines of a document and of a change that are shown where not all are asked for.
-const LINES: usize = 12;
 
 /// The column in which texts begin.
 const COLUMN: usize = 18;
@@ -37,7 +34,7 @@ pub(super) fn text(shown: &Shown, full: bool) -> String {
         answers(&mut text, form);
     }
     match &shown.compared {
-        Some(compared) => difference(&mut text, compared, full),
+        Some(compared) => text.push_str(&compared.text(full)),
         None => heading(&mut text, "DIFFERENCE: there is no earlier submission"),
     }
     heading(&mut text, "NEXT");
@@ -45,10 +42,6 @@ pub(super) fn text(shown: &Shown, full: bool) -> String {
     let _ = writeln!(text, "  cutover review {number} --complete");
     let _ = write!(text, "  cutover review {number} --return 'ITEM=what is to be mended'");
     text
-}
-
-fn heading(text: &mut String, heading: &str) {
-    let _ = writeln!(text, "\n{heading}");
 }
 
 fn row(text: &mut String, name: &str, value: &str) {
@@ -87,18 +80,6 @@ fn document(text: &mut String, document: &str, full: bool) {
     for line in shortened(document, full) {
         let _ = writeln!(text, "  {line}");
     }
-}
-
-/// The lines, or the first of them and how many more there are.
-fn shortened(document: &str, full: bool) -> Vec<String> {
-    let lines: Vec<&str> =
-        document.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-    if full || lines.len() <= LINES {
-        return lines.into_iter().map(str::to_owned).collect();
-    }
-    let more = lines.len() - LINES;
-    let shown = lines[..LINES].iter().map(|line| (*line).to_owned());
-    shown.chain([format!("… {more} more lines: --full shows them")]).collect()
 }
 
 fn settings(text: &mut String, manifest: &Manifest, requested: Option<&Requested>) {
@@ -140,47 +121,5 @@ fn answers(text: &mut String, form: &ShownForm) {
         let _ = writeln!(text, "  {name}");
         let said: Vec<String> = fields.map(|(name, answer)| format!("{name}: {answer}")).collect();
         let _ = writeln!(text, "    {}", said.join("; "));
-    }
-}
-
-fn difference(text: &mut String, compared: &Compared, full: bool) {
-    let Compared { with, changes, returned } = compared;
-    if !returned.is_empty() {
-        heading(text, &format!("WHAT {with} WAS RETURNED FOR"));
-        for Answered { item, remark, changed } in returned {
-            let _ = writeln!(text, "  {item}: {remark}");
-            let done = if changed.is_empty() {
-                "NOTHING OF IT WAS CHANGED".to_owned()
-            } else {
-                format!("changed: {}", changed.join(", "))
-            };
-            let _ = writeln!(text, "    {done}");
-        }
-    }
-    heading(text, &format!("DIFFERENCE TO {with}"));
-    if changes.is_empty() {
-        text.push_str("  nothing is different\n");
-    }
-    let shown = if full { changes.len() } else { changes.len().min(4 * LINES) };
-    for change in &changes[..shown] {
-        one_change(text, change, full);
-    }
-    if shown < changes.len() {
-        let _ = writeln!(text, "  … {} more changes: --full shows them", changes.len() - shown);
-    }
-}
-
-fn one_change(text: &mut String, change: &Change, full: bool) {
-    let kind = match change.part {
-        Part::Setting => "setting",
-        Part::Document => "document",
-        Part::FormItem => "form",
-        Part::File => "file",
-    };
-    let _ = writeln!(text, "  {kind} {}", change.name);
-    for (sign, side) in [('-', &change.before), ('+', &change.after)] {
-        for line in shortened(side.as_deref().unwrap_or_default(), full) {
-            let _ = writeln!(text, "    {sign} {line}");
-        }
     }
 }
