@@ -3,6 +3,7 @@
 //! The rules are asked as the hosts will ask them ([`Trial`]); where no window is booked yet, one is
 //! assumed, so that everything that is missing is told at once.
 
+mod command;
 mod history;
 mod next;
 pub(super) mod route;
@@ -128,7 +129,7 @@ fn explain(
         version: release.version.clone(),
         state: standing.word,
         detail: standing.detail,
-        next: next(state, case, &environments, now),
+        next: next(state, case, standing.word, &environments, now),
         history: history(state, case),
         environments,
     })
@@ -304,9 +305,9 @@ mod tests {
     use super::super::names::scene::{Scene, key, minutes, name};
     use super::*;
 
-    const WEB: [&str; 3] = ["web-1", "web-2", "web-3"];
+    pub(super) const WEB: [&str; 3] = ["web-1", "web-2", "web-3"];
 
-    fn explained(scene: &Scene, line: &str) -> Result<Explained, Failure> {
+    pub(super) fn explained(scene: &Scene, line: &str) -> Result<Explained, Failure> {
         let args = parse::<ExplainArgs>(line).unwrap();
         let since = scene.now - minutes(600);
         let fleet = Fleet { now: scene.now, since, hosts: Vec::new() };

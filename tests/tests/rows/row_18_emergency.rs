@@ -1,6 +1,7 @@
 //! Row 18: an emergency release may have many rapid iterations, and every one goes through the change manager.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
 use cutover_shared::digest::Digest;
@@ -171,6 +172,56 @@ async fn row_18_in_order_and_by_somebody_else() -> anyhow::Result<()> {
     ensure!(iterations[0]["state"] == "cancelled", "{status:#}");
     ensure!(iterations[1]["approved_by"] == serde_json::json!(["mona"]), "{status:#}");
     // What touched a host is looked back at before the emergency is over.
-    ensure!(status.pointer("/0/review_owed") == Some(&second.into()), "{status:#}");
+    ensure!(status.pointer("/0/review_owed") == Some(&second.as_str().into()), "{status:#}");
+    let over = ["close", "INC-8", "--summary", "The prices are right again."];
+    let refused = stage.desk.refused("max", &over)?;
+    ensure!(refused.code == "review-owed", "{}", refused.text);
+    let close = ["close", &second, "--result", "successful"];
+    let refused = stage.desk.refused("max", &close)?;
+    ensure!(refused.code == "review-owed", "{}", refused.text);
+    let empty = stage.desk.refused("max", &[&close[..], &["--findings", " "]].concat())?;
+    ensure!(empty.code == "malformed", "{}", empty.text);
+    stage.desk.run("max", &[&close[..], &["--findings", "A stale price table."]].concat())?;
+    let status = stage.desk.run("max", &["emergency", "status", "INC-8"])?;
+    ensure!(status.pointer("/0/review_owed") == Some(&serde_json::Value::Null), "{status:#}");
+    stage.desk.run("max", &over)?;
+    let status = stage.desk.run("max", &["emergency", "status", "INC-8"])?;
+    ensure!(status.pointer("/0/closed") == Some(&true.into()), "{status:#}");
     Ok(())
+}
+
+/// What is different to the iteration before (files, answers of forms, settings) is shown to who submits the next
+/// one and to who approves it, before anything is signed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_18_the_difference_is_shown_before_it_is_signed() -> anyhow::Result<()> {
+    let (stage, _directory) = stage().await?;
+    open(&stage, "INC-9")?;
+    iterate(&stage, "alice", "INC-9", "1.0.1")?;
+    let instead = &[SWIFT, &[("deadline = \"5s\"", "deadline = \"6s\"")]].concat();
+    let made = Made { change: Some("emergency"), instead, ..Made::default() };
+    let file = path(&release::build(&stage.desk, "1.0.2", &made)?);
+    let iterate = ["emergency", "iterate", &file, "--incident", "INC-9"];
+    let is_told = |told: &serde_json::Value| {
+        let difference = &told["difference"];
+        ensure!(difference["with"] == "R-1 (E1)", "{told:#}");
+        let changes = difference["changes"].as_array().context("changes")?;
+        let names: Vec<_> = changes.iter().filter_map(|it| it["name"].as_str()).collect();
+        for name in ["version", "health-policy.deadline", "payload/site/version.txt"] {
+            ensure!(names.contains(&name), "{name} is not in {names:?}");
+        }
+        Ok(())
+    };
+    is_told(&stage.desk.run("alice", &[&iterate[..], &["--dry-run"]].concat())?)?;
+    let told = stage.desk.run("alice", &iterate)?;
+    is_told(&told)?;
+    let second = text(&told, "release")?;
+    for deploy in [&[][..], &["--deploy", "--wave", "all=rest"]] {
+        let approve = [&["emergency", "approve", &second][..], deploy].concat();
+        let asked = stage.desk.command("max").args(&approve).stdin(Stdio::null()).output()?;
+        let said = String::from_utf8_lossy(&asked.stderr).into_owned();
+        let shown = said.find("DIFFERENCE TO R-1 (E1)").zip(said.find("say --yes"));
+        ensure!(shown.is_some_and(|(shown, asked)| shown < asked), "{said}");
+        is_told(&stage.desk.run("max", &[&approve[..], &["--dry-run"]].concat())?)?;
+    }
+    is_told(&stage.desk.run("max", &["emergency", "approve", &second])?)
 }

@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use cutover_shared::case::{BookingCase, Case, Reported, Verified};
 use cutover_shared::fold::State;
 use cutover_shared::name::Name;
-use cutover_shared::statement::{Closure, Consult, Emergency, Event, Judgement, Verdict};
-use cutover_shared::time::Time;
+use cutover_shared::statement::{
+    Acknowledgement, Closure, Consult, Direction, Emergency, Event, Judgement, Rehearsal,
+    Rehearsed, Step, StepResult, Task, TaskChange, TaskKind, Verdict,
+};
+use cutover_shared::time::{Time, span};
 use serde::Serialize;
 
 /// Something that happened.
@@ -61,6 +64,9 @@ pub(super) fn history(state: &State, case: &Case) -> Vec<Happened> {
             .map(|it| Happened::new(it, format!("resumed it: {}", it.says().reason))),
     );
     all.extend(case.consults.iter().map(consulted));
+    all.extend(case.rehearsals.iter().map(rehearsed));
+    all.extend(case.tasks.iter().map(|it| tasked(case, it)));
+    all.extend(case.acknowledgements.iter().map(|it| seen(case, it)));
     all.extend(case.booked().flat_map(booked));
     let returns = state.rollbacks_from(&case.release.says().package);
     all.extend(returns.flat_map(|it| &it.outcomes).filter_map(ended));
@@ -70,8 +76,9 @@ pub(super) fn history(state: &State, case: &Case) -> Vec<Happened> {
             .map(|it| Happened::new(it, format!("cancelled it: {}", it.says().reason))),
     );
     all.extend(case.closed.iter().filter_map(|it| {
-        let Closure::Release { result, .. } = it.says() else { return None };
-        Some(Happened::new(it, format!("closed it: {result}")))
+        let Closure::Release { result, review, .. } = it.says() else { return None };
+        let found = review.as_ref().map(|it| format!("; {}", it.findings)).unwrap_or_default();
+        Some(Happened::new(it, format!("closed it: {result}{found}")))
     }));
     let later = case.superseded_by.and_then(|it| state.case(&it));
     all.extend(
@@ -156,6 +163,73 @@ fn consulted(consult: &Verified<Consult>) -> Happened {
     Happened::new(consult, what)
 }
 
+fn rehearsed(rehearsal: &Verified<Rehearsal>) -> Happened {
+    let what = match &rehearsal.says().result {
+        Rehearsed::Passed { applied_in, returned_in } => {
+            let (there, back) = (span::format(*applied_in), span::format(*returned_in));
+            format!("rehearsed it: applied in {there}, taken back in {back}")
+        }
+        Rehearsed::Failed { step, reason } => {
+            format!("rehearsed it, which failed at {step}: {reason}")
+        }
+    };
+    Happened::new(rehearsal, what)
+}
+
+fn tasked(case: &Case, task: &Verified<Task>) -> Happened {
+    let Task { kind, change, .. } = task.says();
+    let which = match kind {
+        TaskKind::Condition { vote, number } => {
+            let vote = case.votes.iter().find(|it| it.id() == *vote);
+            let position = (*number as usize).saturating_sub(1);
+            let condition = vote.and_then(|it| it.says().conditions.get(position));
+            format!("the condition {:?}", condition.map(String::as_str).unwrap_or_default())
+        }
+        TaskKind::Stage | TaskKind::Deploy | TaskKind::Verify | TaskKind::Review => {
+            format!("the task {}", kind.name())
+        }
+    };
+    let what = match change {
+        TaskChange::Assigned { to } => format!("gave {which} to {to}"),
+        TaskChange::Done { note } => format!("said that {which} is done{}", after_colon(note)),
+    };
+    Happened::new(task, what)
+}
+
+fn seen(case: &Case, acknowledgement: &Verified<Acknowledgement>) -> Happened {
+    let seen = &acknowledgement.says().seen;
+    let booking = case.bookings.get(seen).map(|it| &it.booking.says().environment);
+    let released = case.booked().find_map(|it| {
+        let released = it.released.as_ref()?;
+        (released.id() == *seen).then(|| &it.booking.says().environment)
+    });
+    let what = match (booking, released) {
+        (Some(environment), _) => format!("the window that was booked in {environment}"),
+        (None, Some(environment)) => format!("that the window in {environment} was released"),
+        (None, None) if *seen == case.release.id() => "that it was submitted".to_owned(),
+        (None, None) => seen.short(),
+    };
+    Happened::new(acknowledgement, format!("has seen {what}"))
+}
+
+/// An operator's manual step of a runbook.
+fn stepped(step: &Verified<Step>) -> Happened {
+    let Step { host, step: name, direction, result, .. } = step.says();
+    let (did, failed) = match direction {
+        Direction::Forward => ("did", "failed at"),
+        Direction::Back => ("undid", "failed to undo"),
+    };
+    let what = match result {
+        StepResult::Done { note } => format!("{did} step {name} on {host}{}", after_colon(note)),
+        StepResult::Failed { reason } => format!("{failed} step {name} on {host}: {reason}"),
+    };
+    Happened::new(step, what)
+}
+
+fn after_colon(note: &str) -> String {
+    if note.is_empty() { String::new() } else { format!(": {note}") }
+}
+
 fn booked(booking: &BookingCase) -> Vec<Happened> {
     let says = booking.booking.says();
     let environment = &says.environment;
@@ -184,6 +258,7 @@ fn booked(booking: &BookingCase) -> Vec<Happened> {
         let reason = &it.says().reason;
         Happened::new(it, format!("cancelled the window in {environment}: {reason}"))
     }));
+    all.extend(booking.steps.iter().map(stepped));
     all.extend(booking.outcomes.iter().filter_map(ended));
     all
 }
@@ -206,4 +281,68 @@ fn ended(outcome: &Verified<Reported>) -> Option<Happened> {
 
 fn join(names: &BTreeSet<Name>) -> String {
     names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use cutover_shared::digest::Digest;
+    use cutover_shared::statement::Vote;
+
+    use super::*;
+    use crate::cli::names::scene::{Scene, key, name, names, yes};
+
+    #[test]
+    fn everything_that_was_said_of_a_release_is_told() {
+        let mut scene = Scene::new();
+        let release = scene.submit("1.0");
+        let package = Digest::of(b"1.0");
+        let (applied_in, returned_in) = (Duration::from_secs(90), Duration::from_secs(5));
+        for result in [
+            Rehearsed::Passed { applied_in, returned_in },
+            Rehearsed::Failed { step: "check".to_owned(), reason: "no page".to_owned() },
+        ] {
+            let (sandbox, transcript) = ("bubblewrap".to_owned(), Digest::of(b"transcript"));
+            let (earlier, steps) = (None, Vec::new());
+            let rehearsal =
+                Rehearsal { release, package, earlier, result, steps, sandbox, transcript };
+            scene.say("olga", rehearsal);
+        }
+        scene.approve(release);
+        let (environments, conditions) =
+            (names(["staging", "production"]), vec!["The desk knows.".to_owned()]);
+        let vote = scene.say("bea", Vote { release, environments, judgement: yes(), conditions });
+        let kind = TaskKind::Condition { vote, number: 1 };
+        let change = TaskChange::Done { note: "Called them.".to_owned() };
+        scene.say("bob", Task { release, kind, change });
+        let change = TaskChange::Assigned { to: name("sam") };
+        scene.say("max", Task { release, kind: TaskKind::Verify, change });
+        let booking = scene.book(release, "staging", &[&["stage-1"]]);
+        scene.say("sam", Acknowledgement { release, seen: booking });
+        let armed = scene.arm(booking);
+        scene.say("sam", Acknowledgement { release, seen: armed });
+        for (direction, result) in [
+            (Direction::Forward, StepResult::Done { note: String::new() }),
+            (Direction::Back, StepResult::Failed { reason: "The tape is full.".to_owned() }),
+        ] {
+            let (host, host_key) = (name("stage-1"), key("stage-1").public().id());
+            let step = name("load-tables");
+            scene.say("olga", Step { booking, host, host_key, step, direction, result });
+        }
+        let case = scene.state.case(&release).unwrap();
+        let told: Vec<_> = history(&scene.state, case).iter().map(Happened::text).collect();
+        for line in [
+            "olga rehearsed it: applied in 1m30s, taken back in 5s",
+            "olga rehearsed it, which failed at check: no page",
+            "bob said that the condition \"The desk knows.\" is done: Called them.",
+            "max gave the task verify to sam",
+            "sam has seen the window that was booked in staging",
+            "sam has seen that the window in staging was released",
+            "olga did step load-tables on stage-1",
+            "olga failed to undo step load-tables on stage-1: The tape is full.",
+        ] {
+            assert!(told.iter().any(|it| it.ends_with(line)), "{line:?} is not in {told:#?}");
+        }
+    }
 }

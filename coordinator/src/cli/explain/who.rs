@@ -15,7 +15,7 @@ use serde::Serialize;
 /// Who must act.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Who {
-    /// In one of these roles; empty when it passes by itself, or is the host's matter.
+    /// In one of these roles; empty when it passes by itself, is the host's matter, or takes no role.
     roles: Vec<Role>,
     /// Or for one of these departments.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -27,7 +27,7 @@ pub(super) struct Who {
 impl Who {
     /// Whether nobody must: it passes by itself, or is the host's matter.
     pub(super) fn is_nobody(&self) -> bool {
-        self.roles.is_empty() && self.departments.is_empty()
+        self.roles.is_empty() && self.departments.is_empty() && self.owners.is_empty()
     }
 
     /// For people; `None` when nobody must.
@@ -36,7 +36,8 @@ impl Who {
         let roles: Vec<_> = roles.chain(self.departments.iter().map(Name::as_str)).collect();
         let owners: Vec<_> = self.owners.iter().map(Name::as_str).collect();
         match (roles.is_empty(), owners.is_empty()) {
-            (true, _) => None,
+            (true, true) => None,
+            (true, false) => Some(format!("anybody else: {}", owners.join(", "))),
             (false, true) => {
                 Some(format!("{}, and nobody who may act holds that role", roles.join(" or ")))
             }
@@ -68,7 +69,50 @@ pub(super) fn who_acts(
             }
         }
     }
+    if code == Code::NotRehearsed {
+        owners = anybody_else(state, case);
+    }
+    if code == Code::GroundMissing {
+        // Who gives the ground did not submit what stands on it.
+        owners.retain(|owner| !case.release.owners().contains(owner));
+    }
     Who { roles, departments, owners }
+}
+
+/// Those who hold a role for this release, and no duty that forbids it.
+pub(super) fn who_is(state: &State, case: &Case, environment: &Name, role: Role) -> Who {
+    let mut owners = may_act(state, case, environment, role, false);
+    if role != Role::Submitter {
+        owners.retain(|owner| !case.release.owners().contains(owner));
+    }
+    Who { roles: vec![role], departments: Vec::new(), owners }
+}
+
+/// The change managers of its application, without those whom the rule leaves out.
+pub(super) fn who_closes(state: &State, case: &Case, without: &BTreeSet<&Name>) -> Who {
+    let application = &case.release.says().application;
+    let keys = state.policy().into_iter().flat_map(|it| &it.document().keys);
+    let managers = keys.filter(|entry| {
+        entry.status == KeyStatus::Active
+            && entry.roles.contains(&Role::ChangeManager)
+            && entry.applications.covers(application)
+            && !without.contains(&entry.owner)
+    });
+    let owners = managers.map(|entry| entry.owner.clone()).collect();
+    Who { roles: vec![Role::ChangeManager], departments: Vec::new(), owners }
+}
+
+/// Everybody whom the policy knows for the application, and who did not submit the release.
+fn anybody_else(state: &State, case: &Case) -> BTreeSet<Name> {
+    let authors = case.release.owners();
+    let application = &case.release.says().application;
+    let keys = state.policy().into_iter().flat_map(|it| &it.document().keys);
+    let others = keys.filter(|entry| {
+        entry.status == KeyStatus::Active
+            && entry.applications.covers(application)
+            && !authors.contains(&entry.owner)
+    });
+    others.map(|entry| entry.owner.clone()).collect()
 }
 
 /// The roles whose act takes the refusal away.
@@ -136,6 +180,7 @@ const fn roles(code: Code) -> &'static [Role] {
         | Code::Busy
         // A department has speakers, and no role.
         | Code::NotConsulted
+        // Whoever has a key rehearses.
         | Code::NotRehearsed => &[],
     }
 }
@@ -268,6 +313,15 @@ mod tests {
         );
         scene.review(release, &["production"], Verdict::Complete);
         assert_eq!(told(&scene, Code::RuleMissing), "root: ruth");
+    }
+
+    #[test]
+    fn who_rehearses_takes_no_role_and_is_another() {
+        let mut scene = Scene::new();
+        scene.submit("1.0");
+        let told = told(&scene, Code::NotRehearsed);
+        assert!(told.starts_with("anybody else: bea, bob"), "{told}");
+        assert!(!told.contains("sam"), "{told}");
     }
 
     #[test]
