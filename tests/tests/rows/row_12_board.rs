@@ -27,6 +27,16 @@ async fn row_12_the_board_decides() -> anyhow::Result<()> {
     let ballot = &told["to-decide"][0]["ballots"][0];
     ensure!(ballot["needed"] == 2 && ballot["may-vote"] == json!(["bea", "olga"]), "{told:#}");
 
+    // Impact and way back, as the package has them, are on the screen of who votes.
+    let paper = &told["to-decide"][0]["paper"];
+    ensure!(paper["impact"]["outage-minutes"] == 1, "{told:#}");
+    ensure!(paper["rollback"]["trigger"].as_str().is_some_and(|it| it.contains("health check")));
+    let printed = stage.desk.command("bea").args(["cab", "agenda"]).output()?;
+    let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
+    for text in ["The page does not answer until", "goes back to the release before", "data loss"] {
+        ensure!(printed.contains(text), "{text} is not in\n{printed}");
+    }
+
     // Distinct people, none of them the author.
     let own = stage.desk.refused("alice", &["vote", &name, "--approve"])?;
     ensure!(own.code == "duties-not-separate", "{}", own.text);
