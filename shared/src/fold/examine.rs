@@ -7,7 +7,8 @@ mod process;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Signed, State};
+use super::State;
+use super::signed::{Sealed, Signed, unreadable};
 use crate::case::Verified;
 use crate::digest::Digest;
 use crate::key::KeyId;
@@ -15,7 +16,7 @@ use crate::name::Name;
 use crate::policy::{Role, Signer, TrustPolicy};
 use crate::refusal::{Code, Refusal};
 use crate::statement::{
-    Booking, Calendar, Cancel, Emergency, Enrolment, Event, Freeze, Grant, HostChange,
+    Booking, Calendar, Cancel, Emergency, Enrolment, Event, Freeze, Grant, Header, HostChange,
     IterationApproval, Outcome, Release, Resume, Rollback, Says, Statement, WindowRelease,
 };
 
@@ -59,11 +60,20 @@ struct Exam<'a> {
 impl State {
     /// Examines a statement that would stand at `index`. Pure: the state does not change.
     pub fn examine(&self, index: u64, envelope: &[u8]) -> Result<Examined, Refusal> {
-        self.examine_signed(index, Signed::read(envelope)?)
+        self.examine_sealed(index, Sealed::read(envelope, false)?)
     }
 
-    /// Examines a statement that was read.
-    pub(super) fn examine_signed(&self, index: u64, signed: Signed) -> Result<Examined, Refusal> {
+    /// Examines a statement that was not read yet.
+    pub(super) fn examine_sealed(&self, index: u64, sealed: Sealed) -> Result<Examined, Refusal> {
+        // A part of the log may restate the policy that is trusted already: that tells its place. What it
+        // says was read then; its identity is a digest of that.
+        if let Some(known) = self.policy().filter(|it| it.id() == sealed.id) {
+            let says = Says::TrustPolicy(Box::new(known.document().clone()));
+            let header = Header::read(&sealed.envelope).map_err(|error| unreadable(&error))?;
+            let statement = Statement { header, says };
+            return in_force(known.clone(), Signed { sealed, statement }, index);
+        }
+        let signed = sealed.open()?;
         if let Says::TrustPolicy(_) = signed.statement.says {
             return self.examine_policy(signed, index);
         }
@@ -74,7 +84,8 @@ impl State {
         if !policy.in_force(predicate) {
             return refuse(Code::PredicateUnknown, format!("the policy does not list {predicate}"));
         }
-        let mut valid = signed.signers(|key| policy.entry(key).map(|entry| entry.key.clone()))?;
+        let mut valid =
+            signed.signers(|key| policy.entry(key).map(|entry| entry.key.clone()))?;
         // One voice a statement, its speaker's: else one person's vote with another's signature beside it
         // would be two. What takes two owners is another matter.
         valid.retain(|key| predicate.is_joint() || signed.statement.header.by == Some(*key));
@@ -83,21 +94,17 @@ impl State {
         let exam = Exam { state: self, policy, signed: &signed, signers, statement };
         let vouchers = exam.check()?;
         let signers = exam.signers;
-        let Signed { id, statement: Statement { header, says }, .. } = signed;
-        let statement = Verified { id, index, header: header.validity(), signers, says };
+        let statement = verified(signed, index, signers);
         Ok(Examined { statement, policy: None, vouchers })
     }
 
     fn examine_policy(&self, signed: Signed, index: u64) -> Result<Examined, Refusal> {
-        let envelope = &signed.envelope;
+        let envelope = &signed.sealed.envelope;
         let policy = match self.policy() {
-            // A part of the log may restate the policy that is trusted already: that tells its place.
-            Some(current) if current.id() == signed.id => current.clone(),
             Some(current) => current.successor(envelope)?,
-            None => TrustPolicy::pinned(envelope, &signed.id)?,
+            None => TrustPolicy::pinned(envelope, &signed.id())?,
         };
         if let Some(epoch) = &policy.document().epoch
-            && self.policy().map(TrustPolicy::id) != Some(policy.id())
             && epoch.last_good.size != index
         {
             return refuse(
@@ -108,12 +115,21 @@ impl State {
                 ),
             );
         }
-        let valid = signed.signers(|key| policy.entry(key).map(|entry| entry.key.clone()))?;
-        let signers = policy.signers(&valid, index);
-        let Signed { id, statement: Statement { header, says }, .. } = signed;
-        let statement = Verified { id, index, header: header.validity(), signers, says };
-        Ok(Examined { statement, policy: Some(policy), vouchers: BTreeSet::new() })
+        in_force(policy, signed, index)
     }
+}
+
+/// A policy whose place in the chain was verified.
+fn in_force(policy: TrustPolicy, signed: Signed, index: u64) -> Result<Examined, Refusal> {
+    let valid = signed.signers(|key| policy.entry(key).map(|entry| entry.key.clone()))?;
+    let signers = policy.signers(&valid, index);
+    let statement = verified(signed, index, signers);
+    Ok(Examined { statement, policy: Some(policy), vouchers: BTreeSet::new() })
+}
+
+fn verified(signed: Signed, index: u64, signers: Arc<[Signer]>) -> Verified<Says> {
+    let Signed { sealed, statement: Statement { header, says } } = signed;
+    Verified { id: sealed.id, index, header: header.validity(), signers, says }
 }
 
 impl Exam<'_> {

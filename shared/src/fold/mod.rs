@@ -23,7 +23,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 pub use examine::Examined;
-pub use signed::Signed;
+use signed::Sealed;
 use table::Table;
 
 use crate::case::{BookingCase, Case, Reported, Verified};
@@ -176,22 +176,23 @@ impl State {
     /// Examines a statement and adds it. On refusal nothing changes but the position and the list of what
     /// was ignored. `index` must rise from call to call.
     pub fn apply(&mut self, index: u64, envelope: &[u8]) -> Result<Digest, Refusal> {
-        self.apply_signed(index, Signed::read(envelope))
+        self.apply_sealed(index, Sealed::read(envelope, false))
     }
 
-    /// The same for an entry of the reader's own log; see [`Signed::vouched`].
+    /// The same for an entry of the reader's own log, every signature of which it has verified before.
+    /// Nothing else may come in this way.
     pub fn apply_vouched(&mut self, index: u64, envelope: &[u8]) -> Result<Digest, Refusal> {
-        self.apply_signed(index, Signed::vouched(envelope))
+        self.apply_sealed(index, Sealed::read(envelope, true))
     }
 
-    fn apply_signed(
+    fn apply_sealed(
         &mut self,
         index: u64,
-        signed: Result<Signed, Refusal>,
+        sealed: Result<Sealed, Refusal>,
     ) -> Result<Digest, Refusal> {
         debug_assert!(index >= self.next_index, "the fold goes forward");
         self.next_index = index.saturating_add(1);
-        match signed.and_then(|signed| self.examine_signed(index, signed)) {
+        match sealed.and_then(|sealed| self.examine_sealed(index, sealed)) {
             Ok(examined) => {
                 let id = examined.id();
                 self.insert(examined);

@@ -10,49 +10,60 @@ use crate::digest::Digest;
 use crate::dsse::Envelope;
 use crate::key::{KeyId, PublicKey};
 use crate::refusal::{Code, Refusal};
-use crate::statement::{Says, Statement, StatementError};
+use crate::statement::{Statement, StatementError};
 
 /// A statement that was read.
 #[derive(Debug, Clone)]
-pub struct Signed {
-    pub(super) id: Digest,
-    pub(super) envelope: Envelope,
+pub(super) struct Signed {
+    pub(super) sealed: Sealed,
     pub(super) statement: Statement,
-    vouched: bool,
 }
 
 impl Signed {
-    /// Reads an envelope's bytes; its signatures are verified when it is examined. Refusals: `malformed`,
-    /// `predicate-unknown`.
-    pub fn read(envelope: &[u8]) -> Result<Self, Refusal> {
-        let envelope = Envelope::parse(envelope)
-            .map_err(|error| Refusal::new(Code::Malformed, error.to_string()))?;
-        let statement = Statement::read(&envelope).map_err(|error| unreadable(&error))?;
-        Ok(Self { id: envelope.id(), envelope, statement, vouched: false })
-    }
-
-    /// Reads an envelope whose every signature the reader has verified before, and has kept where nobody
-    /// else writes: an entry of its own log that had its effect then. They are not verified again.
-    ///
-    /// Nothing else may come in this way: to whoever hands over bytes that nobody verified, this gives
-    /// everyone's signature.
-    pub fn vouched(envelope: &[u8]) -> Result<Self, Refusal> {
-        Self::read(envelope).map(|signed| Self { vouched: true, ..signed })
-    }
-
     /// The statement's identity.
-    pub fn id(&self) -> Digest {
-        self.id
+    pub(super) fn id(&self) -> Digest {
+        self.sealed.id
     }
 
-    /// What it says, unexamined.
-    pub fn says(&self) -> &Says {
-        &self.statement.says
+    /// See [`Sealed::signers`].
+    pub(super) fn signers(
+        &self,
+        lookup: impl Fn(&KeyId) -> Option<PublicKey>,
+    ) -> Result<BTreeSet<KeyId>, Refusal> {
+        self.sealed.signers(lookup)
+    }
+}
+
+/// An envelope whose statement is not read yet.
+#[derive(Debug, Clone)]
+pub(super) struct Sealed {
+    pub(super) id: Digest,
+    pub(super) envelope: Envelope,
+    vouched: bool,
+}
+
+impl Sealed {
+    /// Reads an envelope's bytes.
+    ///
+    /// It is `vouched` for where the reader has verified every signature before, and has kept it where nobody
+    /// else writes: an entry of its own log that had its effect then. They are not verified again. Nothing
+    /// else may come in this way: to whoever hands over bytes that nobody verified, this gives everyone's
+    /// signature.
+    pub(super) fn read(bytes: &[u8], vouched: bool) -> Result<Self, Refusal> {
+        let envelope = Envelope::parse(bytes)
+            .map_err(|error| Refusal::new(Code::Malformed, error.to_string()))?;
+        Ok(Self { id: envelope.id(), envelope, vouched })
+    }
+
+    /// Reads the statement. Refusals: `malformed`, `predicate-unknown`.
+    pub(super) fn open(self) -> Result<Signed, Refusal> {
+        let statement = Statement::read(&self.envelope).map_err(|error| unreadable(&error))?;
+        Ok(Signed { sealed: self, statement })
     }
 
     /// The keys, of those that `lookup` knows, whose signatures are good; a bad one of a known key is
     /// `signature-invalid`.
-    pub(crate) fn signers(
+    pub(super) fn signers(
         &self,
         lookup: impl Fn(&KeyId) -> Option<PublicKey>,
     ) -> Result<BTreeSet<KeyId>, Refusal> {
@@ -66,7 +77,7 @@ impl Signed {
     }
 }
 
-fn unreadable(error: &StatementError) -> Refusal {
+pub(super) fn unreadable(error: &StatementError) -> Refusal {
     let code = match error {
         StatementError::UnknownPredicate(_) => Code::PredicateUnknown,
         StatementError::Json(_)

@@ -374,6 +374,30 @@ struct PredicateJson<S> {
     says: S,
 }
 
+impl<S> PredicateJson<S> {
+    fn header(&self) -> Header {
+        let Self { by, issued, not_before, not_after, .. } = *self;
+        Header { by, issued, not_before, not_after }
+    }
+}
+
+/// The statement in an envelope's payload, what it says not read yet.
+fn frame(
+    envelope: &Envelope,
+) -> Result<(Predicate, Vec<SubjectJson<'_>>, PredicateJson<&RawValue>), StatementError> {
+    if envelope.payload_type() != PAYLOAD_TYPE {
+        return Err(StatementError::Type(envelope.payload_type().to_owned(), PAYLOAD_TYPE));
+    }
+    let json: StatementJson<'_, &RawValue> =
+        json::from_slice(envelope.payload()).map_err(StatementError::Json)?;
+    if json.statement_type != STATEMENT_TYPE {
+        return Err(StatementError::Type(json.statement_type.into_owned(), STATEMENT_TYPE));
+    }
+    let predicate = predicate_of(&json.predicate_type)?;
+    let body = serde_json::from_str(json.predicate.get()).map_err(StatementError::Json)?;
+    Ok((predicate, json.subject, body))
+}
+
 struct Bare<'a>(&'a Says);
 
 /// Why bytes are not a statement.
@@ -414,21 +438,11 @@ pub enum StatementError {
 impl Statement {
     /// Reads the statement in an envelope's payload. No signature is checked here.
     pub fn read(envelope: &Envelope) -> Result<Self, StatementError> {
-        if envelope.payload_type() != PAYLOAD_TYPE {
-            return Err(StatementError::Type(envelope.payload_type().to_owned(), PAYLOAD_TYPE));
-        }
-        let json: StatementJson<'_, &RawValue> =
-            json::from_slice(envelope.payload()).map_err(StatementError::Json)?;
-        if json.statement_type != STATEMENT_TYPE {
-            return Err(StatementError::Type(json.statement_type.into_owned(), STATEMENT_TYPE));
-        }
-        let predicate = predicate_of(&json.predicate_type)?;
-        let body: PredicateJson<&RawValue> =
-            serde_json::from_str(json.predicate.get()).map_err(StatementError::Json)?;
+        let (predicate, written, body) = frame(envelope)?;
         let says = Says::from_json(predicate, body.says.get())
             .map_err(|fault| StatementError::Says { predicate, fault })?;
         let subjects = says.subjects();
-        let written = json.subject.iter().map(|it| (&*it.name, it.digest.sha256));
+        let written = written.iter().map(|it| (&*it.name, it.digest.sha256));
         if !written.eq(subjects) {
             return Err(StatementError::Subjects);
         }
@@ -437,12 +451,7 @@ impl Statement {
         if policy != body.by.is_none() || !body.by.is_none_or(signed) {
             return Err(StatementError::Speaker);
         }
-        let header = Header {
-            by: body.by,
-            issued: body.issued,
-            not_before: body.not_before,
-            not_after: body.not_after,
-        };
+        let header = body.header();
         if let (Some(first), Some(end)) = (header.not_before, header.not_after)
             && first >= end
         {
@@ -531,6 +540,11 @@ pub struct Validity {
 }
 
 impl Header {
+    /// Reads the header alone, of a statement that was read as a whole before.
+    pub(crate) fn read(envelope: &Envelope) -> Result<Self, StatementError> {
+        frame(envelope).map(|(.., body)| body.header())
+    }
+
     /// Its instants.
     pub fn validity(&self) -> Validity {
         Validity { issued: self.issued, not_before: self.not_before, not_after: self.not_after }
