@@ -60,11 +60,7 @@ struct Exam<'a> {
 impl State {
     /// Examines a statement that would stand at `index`. Pure: the state does not change.
     pub fn examine(&self, index: u64, envelope: &[u8]) -> Result<Examined, Refusal> {
-        self.examine_sealed(index, Sealed::read(envelope, false)?)
-    }
-
-    /// Examines a statement that was not read yet.
-    pub(super) fn examine_sealed(&self, index: u64, sealed: Sealed) -> Result<Examined, Refusal> {
+        let sealed = Sealed::read(envelope)?;
         // A part of the log may restate the policy that is trusted already: that tells its place. What it
         // says was read then; its identity is a digest of that.
         if let Some(known) = self.policy().filter(|it| it.id() == sealed.id) {
@@ -73,7 +69,11 @@ impl State {
             let statement = Statement { header, says };
             return in_force(known.clone(), Signed { sealed, statement }, index);
         }
-        let signed = sealed.open()?;
+        self.examine_signed(index, sealed.open()?)
+    }
+
+    /// Examines a statement that was read.
+    pub(super) fn examine_signed(&self, index: u64, signed: Signed) -> Result<Examined, Refusal> {
         if let Says::TrustPolicy(_) = signed.statement.says {
             return self.examine_policy(signed, index);
         }
@@ -84,8 +84,7 @@ impl State {
         if !policy.in_force(predicate) {
             return refuse(Code::PredicateUnknown, format!("the policy does not list {predicate}"));
         }
-        let mut valid =
-            signed.signers(|key| policy.entry(key).map(|entry| entry.key.clone()))?;
+        let mut valid = signed.signers(|key| policy.entry(key).map(|entry| entry.key.clone()))?;
         // One voice a statement, its speaker's: else one person's vote with another's signature beside it
         // would be two. What takes two owners is another matter.
         valid.retain(|key| predicate.is_joint() || signed.statement.header.by == Some(*key));

@@ -23,7 +23,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 pub use examine::Examined;
-use signed::Sealed;
+pub use signed::Vouched;
 use table::Table;
 
 use crate::case::{BookingCase, Case, Reported, Verified};
@@ -176,23 +176,20 @@ impl State {
     /// Examines a statement and adds it. On refusal nothing changes but the position and the list of what
     /// was ignored. `index` must rise from call to call.
     pub fn apply(&mut self, index: u64, envelope: &[u8]) -> Result<Digest, Refusal> {
-        self.apply_sealed(index, Sealed::read(envelope, false))
+        let examined = self.examine(index, envelope);
+        self.take(index, examined)
     }
 
-    /// The same for an entry of the reader's own log, every signature of which it has verified before.
-    /// Nothing else may come in this way.
-    pub fn apply_vouched(&mut self, index: u64, envelope: &[u8]) -> Result<Digest, Refusal> {
-        self.apply_sealed(index, Sealed::read(envelope, true))
+    /// The same for an entry of the reader's own log.
+    pub fn apply_vouched(&mut self, index: u64, entry: Vouched) -> Result<Digest, Refusal> {
+        let examined = self.examine_signed(index, entry.0);
+        self.take(index, examined)
     }
 
-    fn apply_sealed(
-        &mut self,
-        index: u64,
-        sealed: Result<Sealed, Refusal>,
-    ) -> Result<Digest, Refusal> {
+    fn take(&mut self, index: u64, examined: Result<Examined, Refusal>) -> Result<Digest, Refusal> {
         debug_assert!(index >= self.next_index, "the fold goes forward");
         self.next_index = index.saturating_add(1);
-        match sealed.and_then(|sealed| self.examine_sealed(index, sealed)) {
+        match examined {
             Ok(examined) => {
                 let id = examined.id();
                 self.insert(examined);

@@ -44,20 +44,16 @@ pub(super) struct Sealed {
 
 impl Sealed {
     /// Reads an envelope's bytes.
-    ///
-    /// It is `vouched` for where the reader has verified every signature before, and has kept it where nobody
-    /// else writes: an entry of its own log that had its effect then. They are not verified again. Nothing
-    /// else may come in this way: to whoever hands over bytes that nobody verified, this gives everyone's
-    /// signature.
-    pub(super) fn read(bytes: &[u8], vouched: bool) -> Result<Self, Refusal> {
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, Refusal> {
         let envelope = Envelope::parse(bytes)
             .map_err(|error| Refusal::new(Code::Malformed, error.to_string()))?;
-        Ok(Self { id: envelope.id(), envelope, vouched })
+        Ok(Self { id: envelope.id(), envelope, vouched: false })
     }
 
     /// Reads the statement. Refusals: `malformed`, `predicate-unknown`.
     pub(super) fn open(self) -> Result<Signed, Refusal> {
-        let statement = Statement::read(&self.envelope).map_err(|error| unreadable(&error))?;
+        let read = if self.vouched { Statement::read_again } else { Statement::read };
+        let statement = read(&self.envelope).map_err(|error| unreadable(&error))?;
         Ok(Signed { sealed: self, statement })
     }
 
@@ -74,6 +70,26 @@ impl Sealed {
         self.envelope
             .valid_signers(lookup)
             .map_err(|error| Refusal::new(Code::SignatureInvalid, error.to_string()))
+    }
+}
+
+/// An entry of the reader's own log, read: one that had its effect there when it was new, and has been kept
+/// where nobody else writes. Its spelling and its signatures were looked at then, and are not again.
+///
+/// Nothing else may come in this way: to whoever hands over bytes that nobody verified, this gives everyone's
+/// signature.
+#[derive(Debug, Clone)]
+pub struct Vouched(pub(super) Signed);
+
+impl Vouched {
+    /// Reads an entry. Refusals: `malformed`, `predicate-unknown`.
+    pub fn read(entry: &[u8]) -> Result<Self, Refusal> {
+        Sealed { vouched: true, ..Sealed::read(entry)? }.open().map(Self)
+    }
+
+    /// What it says, and who says it when.
+    pub fn statement(&self) -> &Statement {
+        &self.0.statement
     }
 }
 

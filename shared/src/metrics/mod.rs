@@ -19,8 +19,7 @@ use serde::{Serialize, Serializer};
 pub use waits::Side;
 
 use crate::digest::Digest;
-use crate::dsse::Envelope;
-use crate::fold::State;
+use crate::fold::{State, Vouched};
 use crate::policy::Exception;
 use crate::refusal::Refusal;
 use crate::statement::{Says, Statement, Verdict};
@@ -188,12 +187,9 @@ impl Observer {
     ///
     /// Errors: what the fold refuses; nothing else has to be done about it.
     pub fn observe(&mut self, index: u64, envelope: &[u8]) -> Result<(), Refusal> {
-        let id = self.state.apply_vouched(index, envelope)?;
-        let Some(statement) =
-            Envelope::parse(envelope).ok().and_then(|it| Statement::read(&it).ok())
-        else {
-            return Ok(());
-        };
+        let entry = Vouched::read(envelope)?;
+        let statement = entry.statement().clone();
+        let id = self.state.apply_vouched(index, entry)?;
         let said = statement.header.issued;
         if self.since.is_none_or(|since| since <= said) {
             self.counted.count(&statement.says);

@@ -388,14 +388,19 @@ fn frame(
     if envelope.payload_type() != PAYLOAD_TYPE {
         return Err(StatementError::Type(envelope.payload_type().to_owned(), PAYLOAD_TYPE));
     }
-    let json: StatementJson<'_, &RawValue> =
-        json::from_slice(envelope.payload()).map_err(StatementError::Json)?;
-    if json.statement_type != STATEMENT_TYPE {
-        return Err(StatementError::Type(json.statement_type.into_owned(), STATEMENT_TYPE));
+    let json: StatementJson<'_, PredicateJson<&RawValue>> =
+        json::from_slice(envelope.payload()).map_err(|fault| not_ours(envelope, fault))?;
+    let predicate = predicate_of(&json)?;
+    Ok((predicate, json.subject, json.predicate))
+}
+
+/// Why a payload cannot be read. The statements of others, and those of a newer Cutover, need not have our
+/// predicates' shape: their types tell more than where they differ.
+fn not_ours(envelope: &Envelope, fault: serde_json::Error) -> StatementError {
+    match json::from_slice::<StatementJson<'_, &RawValue>>(envelope.payload()) {
+        Ok(json) => predicate_of(&json).err().unwrap_or(StatementError::Json(fault)),
+        Err(_) => StatementError::Json(fault),
     }
-    let predicate = predicate_of(&json.predicate_type)?;
-    let body = serde_json::from_str(json.predicate.get()).map_err(StatementError::Json)?;
-    Ok((predicate, json.subject, body))
 }
 
 struct Bare<'a>(&'a Says);
@@ -438,6 +443,16 @@ pub enum StatementError {
 impl Statement {
     /// Reads the statement in an envelope's payload. No signature is checked here.
     pub fn read(envelope: &Envelope) -> Result<Self, StatementError> {
+        let statement = Self::read_again(envelope)?;
+        if statement.is_spelt_as(envelope.payload()) {
+            Ok(statement)
+        } else {
+            Err(StatementError::Spelling)
+        }
+    }
+
+    /// Reads a statement that was read before: that it has one spelling was seen then.
+    pub(crate) fn read_again(envelope: &Envelope) -> Result<Self, StatementError> {
         let (predicate, written, body) = frame(envelope)?;
         let says = Says::from_json(predicate, body.says.get())
             .map_err(|fault| StatementError::Says { predicate, fault })?;
@@ -457,12 +472,7 @@ impl Statement {
         {
             return Err(StatementError::Validity);
         }
-        let statement = Self { header, says };
-        if statement.is_spelt_as(envelope.payload()) {
-            Ok(statement)
-        } else {
-            Err(StatementError::Spelling)
-        }
+        Ok(Self { header, says })
     }
 
     /// Whether these bytes, which it was read from, say what it says and nothing else. Nearly all are
@@ -521,11 +531,14 @@ impl Statement {
     }
 }
 
-fn predicate_of(predicate_type: &str) -> Result<Predicate, StatementError> {
-    let mut known = Predicate::ALL.iter().copied();
-    known
-        .find(|known| known.urn() == predicate_type)
-        .ok_or_else(|| StatementError::UnknownPredicate(predicate_type.chars().take(120).collect()))
+fn predicate_of<P>(json: &StatementJson<'_, P>) -> Result<Predicate, StatementError> {
+    if json.statement_type != STATEMENT_TYPE {
+        let found = json.statement_type.as_ref().to_owned();
+        return Err(StatementError::Type(found, STATEMENT_TYPE));
+    }
+    let found = &*json.predicate_type;
+    let known = Predicate::ALL.iter().copied().find(|known| known.urn() == found);
+    known.ok_or_else(|| StatementError::UnknownPredicate(found.chars().take(120).collect()))
 }
 
 /// When something was said, and between which instants what it permits may be done.

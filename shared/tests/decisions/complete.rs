@@ -12,7 +12,7 @@ use std::time::Duration;
 use cutover_shared::authorise::{self, HostFacts, InstalledFacts, Question};
 use cutover_shared::digest::Digest;
 use cutover_shared::evidence;
-use cutover_shared::fold::{State, snapshot};
+use cutover_shared::fold::{State, Vouched, snapshot};
 use cutover_shared::refusal::Code;
 use cutover_shared::statement::{
     Assessment, Cancel, ChangeType, Delivery, Emergency, Event, Freeze, Hold, HostChange, HostTurn,
@@ -542,7 +542,8 @@ proptest! {
             if ignored.contains(&index) {
                 continue;
             }
-            prop_assert!(state.apply_vouched(index, entry).is_ok(), "entry {}", index);
+            let read = Vouched::read(entry).expect("what was taken can be read");
+            prop_assert!(state.apply_vouched(index, read).is_ok(), "entry {}", index);
         }
         prop_assert!(state.said_alike(&tale.world.state));
     }
