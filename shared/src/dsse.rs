@@ -318,6 +318,20 @@ mod tests {
         assert_eq!(Envelope::parse(&pretty).unwrap(), envelope);
     }
 
+    #[test]
+    fn the_longest_envelope_is_one_and_a_byte_more_is_not() {
+        let mut envelope = Envelope::unsigned("text/plain", b"hello".to_vec());
+        envelope.sign(&key(1));
+        let mut bytes = envelope.to_bytes();
+        // White space after it says nothing.
+        bytes.resize(MAX_ENVELOPE, b' ');
+        assert_eq!(Envelope::parse(&bytes).unwrap(), envelope);
+        bytes.push(b' ');
+        assert!(
+            matches!(Envelope::parse(&bytes), Err(EnvelopeError::TooLong(it)) if it == MAX_ENVELOPE + 1)
+        );
+    }
+
     /// What a refusal is about.
     #[derive(Debug, PartialEq)]
     enum Fault {

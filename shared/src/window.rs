@@ -54,6 +54,12 @@ impl Window {
         self.start < other.end && other.start < self.end
     }
 
+    /// What the two share; none where they share no instant.
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        let shared = Self { start: self.start.max(other.start), end: self.end.min(other.end) };
+        (shared.start < shared.end).then_some(shared)
+    }
+
     /// Whether `now` is inside.
     pub fn contains(&self, now: Time) -> bool {
         self.start <= now && now < self.end
@@ -63,6 +69,25 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_shared_is_within_both() {
+        let at = |minute: u64| Time::from_millis(0).unwrap() + Duration::from_secs(60 * minute);
+        let window = |from: u64, to: u64| Window { start: at(from), end: at(to) };
+        let mine = window(10, 20);
+        for (other, shared) in [
+            (window(0, 30), Some(mine)),
+            (window(12, 15), Some(window(12, 15))),
+            (window(5, 11), Some(window(10, 11))),
+            (window(19, 25), Some(window(19, 20))),
+            (window(0, 10), None),
+            (window(20, 30), None),
+            (window(25, 30), None),
+        ] {
+            assert_eq!(mine.intersection(&other), shared, "{other:?}");
+            assert_eq!(other.intersection(&mine), shared, "{other:?}");
+        }
+    }
 
     #[test]
     fn edges_are_half_open_and_the_reserve_counts() {

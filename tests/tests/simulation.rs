@@ -7,8 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cutover_tests::simulation::{Run, Scenario, shrunk, simulate};
 
-/// Seeds that are run; more of them by `cutover-simulate`.
+/// Seeds that are run, unless `CUTOVER_SIMULATION_RUNS` says how many; more of them by `cutover-simulate`.
 const RUNS: u64 = 500;
+
+fn runs() -> u64 {
+    let asked = std::env::var("CUTOVER_SIMULATION_RUNS").ok();
+    asked.map_or(RUNS, |it| it.parse().expect("CUTOVER_SIMULATION_RUNS is a number of runs"))
+}
 
 /// What a failure prints: what is to be looked at, and how to see more of it.
 fn told(seed: u64) -> String {
@@ -36,7 +41,7 @@ fn told(seed: u64) -> String {
 
 #[test]
 fn every_promise_holds_in_every_run() {
-    let next = AtomicU64::new(0);
+    let (next, runs) = (AtomicU64::new(0), runs());
     let seen = Mutex::new(BTreeMap::<&'static str, u64>::new());
     let failed = Mutex::new(None::<u64>);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -45,7 +50,7 @@ fn every_promise_holds_in_every_run() {
             scope.spawn(|| {
                 while failed.lock().unwrap().is_none() {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= RUNS {
+                    if seed >= runs {
                         return;
                     }
                     let Run { violation, seen: here, .. } = simulate(&Scenario::draw(seed), false);
@@ -66,10 +71,10 @@ fn every_promise_holds_in_every_run() {
     // The runs are about something: each kind of end is reached in many of them.
     let seen = seen.into_inner().unwrap();
     for (what, least) in [
-        ("committed", RUNS),
-        ("returned", RUNS / 4),
-        ("rolled back", RUNS / 50),
-        ("abandoned", RUNS / 20),
+        ("committed", runs),
+        ("returned", runs / 4),
+        ("rolled back", runs / 50),
+        ("abandoned", runs / 20),
     ] {
         assert!(seen.get(what).is_some_and(|times| *times >= least), "{what}: too few of {seen:?}");
     }

@@ -150,7 +150,7 @@ pub fn left(
     let both = offered.iter().flat_map(|one| {
         let first = freezes.partition_point(|it| it.end <= one.start);
         let over = freezes[first..].iter().take_while(|it| it.start < one.end);
-        over.map(|it| Window { start: it.start.max(one.start), end: it.end.min(one.end) })
+        over.filter_map(|it| it.intersection(one))
     });
     let both: Vec<_> = both.collect();
     Left {
@@ -162,9 +162,8 @@ pub fn left(
 
 /// Merged, sorted, and cut to the stretch.
 fn union(windows: impl IntoIterator<Item = Window>, stretch: Window) -> Vec<Window> {
-    let cut =
-        |it: Window| Window { start: it.start.max(stretch.start), end: it.end.min(stretch.end) };
-    let mut windows: Vec<_> = windows.into_iter().map(cut).filter(|it| it.start < it.end).collect();
+    let mut windows: Vec<_> =
+        windows.into_iter().filter_map(|it| it.intersection(&stretch)).collect();
     windows.sort_unstable();
     let mut merged: Vec<Window> = Vec::new();
     for window in windows {

@@ -505,7 +505,9 @@ mod tests {
             listed(&window, Reading::Prohibition, "2026-03-01T00:00:00Z", "2026-04-01T00:00:00Z"),
             ["2026-03-06T23:00:00Z 2026-03-09T10:00:00Z"]
         );
-        for wrong in ["+d 06:00", "+0d 06:00", "+3d", "3d 06:00", "+300d 06:00", "+-1d 06:00"] {
+        for wrong in
+            ["+d 06:00", "+0d 06:00", "+3d", "3d 06:00", "+300d 06:00", "+-1d 06:00", "++1d 06:00"]
+        {
             assert!(wrong.parse::<WallUntil>().is_err(), "{wrong}");
         }
     }

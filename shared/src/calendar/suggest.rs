@@ -97,11 +97,11 @@ pub fn suggest(request: &Request, agenda: &Agenda, now: Time) -> Suggestions {
 
 /// The offered windows, or the days where any time is offered, as far as they lie in the stretch.
 fn candidates(agenda: &Agenda, stretch: Window) -> Vec<(Window, Option<Name>)> {
-    let cut =
-        |it: Window| Window { start: it.start.max(stretch.start), end: it.end.min(stretch.end) };
     if let Some(offered) = &agenda.offered {
-        let here = offered.iter().map(|it| (cut(it.window), Some(it.name.clone())));
-        return here.filter(|(it, _)| it.start < it.end).collect();
+        let here = offered
+            .iter()
+            .filter_map(|it| Some((it.window.intersection(&stretch)?, Some(it.name.clone()))));
+        return here.collect();
     }
     let mut days = Vec::new();
     let mut start = stretch.start;

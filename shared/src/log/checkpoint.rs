@@ -495,6 +495,10 @@ SBNJTRN+FjG7owHVrKtue7eqdM4RhdRWVl71HXN2d7I=
         let long = "w".repeat(MAX_NOTE);
         let result = cosign(&note, &long, checkpoint.time, &secret(8));
         assert!(matches!(result, Err(CheckpointError::Cosign(_))));
+        let more = cosign(&note, "w", checkpoint.time, &secret(8)).unwrap().len() - 1;
+        let fits = |length: usize| cosign(&note, &"w".repeat(length), checkpoint.time, &secret(8));
+        assert_eq!(fits(MAX_NOTE - more).unwrap().len(), MAX_NOTE);
+        assert!(matches!(fits(MAX_NOTE - more + 1), Err(CheckpointError::Cosign(_))));
         for seed in 1..=14 {
             note = cosign(&note, WITNESS, checkpoint.time, &secret(100 + seed)).unwrap();
         }

@@ -1,5 +1,6 @@
 //! What people decide about a release.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -158,6 +159,16 @@ impl Template {
     pub fn misfit(&self, release: &Release) -> Option<&'static str> {
         let may = |what| self.may_differ.contains(&what);
         let (ours, theirs) = (&self.environments, &release.environments);
+        let budget = match release.apply_budget.cmp(&self.apply_budget) {
+            Ordering::Less => may(Differing::ShorterBudget),
+            Ordering::Equal => true,
+            Ordering::Greater => false,
+        };
+        let reserve = match release.rollback_reserve.cmp(&self.rollback_reserve) {
+            Ordering::Less => false,
+            Ordering::Equal => true,
+            Ordering::Greater => may(Differing::LongerReserve),
+        };
         let fits = [
             ("application", release.application == self.application),
             (
@@ -165,17 +176,8 @@ impl Template {
                 theirs == ours || may(Differing::FewerEnvironments) && theirs.is_subset(ours),
             ),
             ("package", release.package == self.package || may(Differing::Package)),
-            (
-                "apply budget",
-                release.apply_budget == self.apply_budget
-                    || may(Differing::ShorterBudget) && release.apply_budget < self.apply_budget,
-            ),
-            (
-                "rollback reserve",
-                release.rollback_reserve == self.rollback_reserve
-                    || may(Differing::LongerReserve)
-                        && release.rollback_reserve > self.rollback_reserve,
-            ),
+            ("apply budget", budget),
+            ("rollback reserve", reserve),
             ("irreversible", !release.irreversible),
         ];
         fits.into_iter().find(|(_, fits)| !fits).map(|(field, _)| field)

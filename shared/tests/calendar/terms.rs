@@ -310,6 +310,41 @@ fn without_a_calendar_each_day_is_a_candidate() {
     );
     let own = request(first, &["stage-1"], minutes(60));
     assert_eq!(starts(&found(&scene, &own))[0], "2026-03-02T10:11:00Z");
+    // A slot begins on its day: one that is frozen to its end has none, though the next one is free.
+    let frozen = Freeze::Declared {
+        policy: scene.state.policy().unwrap().id(),
+        environments: names(["staging"]),
+        applications: names([]),
+        start: time("2026-03-03T00:00:00Z"),
+        end: time("2026-03-04T00:00:00Z"),
+        reason: "Audit.".to_owned(),
+    };
+    scene.say("max", frozen);
+    let around = found(&scene, &asked);
+    assert_eq!(starts(&around), ["2026-03-02T11:10:00Z", "2026-03-04T00:00:00Z"]);
+    let refused: Vec<_> =
+        around.refused.iter().map(|it| (it.window.start, it.refusal.code)).collect();
+    assert_eq!(refused, [(time("2026-03-03T00:00:00Z"), Code::Frozen)]);
+}
+
+#[test]
+fn one_place_is_an_application_in_an_environment_or_a_host() {
+    let mut scene = Scene::new();
+    let (first, second) = (scene.submit("1.0"), scene.submit("1.1"));
+    scene.book(first, "staging", &[&["stage-1"]]);
+    let start = time("2026-03-02T10:30:00Z");
+    let window = Window { start, end: start + minutes(10) };
+    let clashes = |application: &str, environment: &str, on: &[&str]| {
+        let (application, environment) = (name(application), name(environment));
+        let asked = Request { application, environment, ..request(second, on, minutes(10)) };
+        let agenda = Agenda::of(&scene.state, &asked, scene.now).unwrap();
+        agenda.refusals(window, scene.now).iter().any(|it| it.code == Code::WindowTaken)
+    };
+    assert!(clashes("shop", "staging", &["stage-2"]), "the application there");
+    assert!(clashes("shop", "production", &["stage-1"]), "the host");
+    assert!(clashes("forum", "staging", &["stage-1"]), "the host");
+    assert!(!clashes("shop", "production", &["stage-2"]), "elsewhere");
+    assert!(!clashes("forum", "staging", &["stage-2"]), "another one on other hosts");
 }
 
 /// The sweep against a search that tries every minute.

@@ -343,7 +343,7 @@ fn a_standard_change_stands_on_a_pre_approval_that_it_fits() {
     assert_eq!(standard(&mut world, unknown, |_| {}), Some(Code::GroundMissing));
     let ground = Some(approve_ahead(&mut world, &[], 5000));
     assert_eq!(standard(&mut world, ground, |_| {}), None);
-    let misfits: [(&str, Option<Differing>, Change); 6] = [
+    let misfits: [(&str, Option<Differing>, Change); 7] = [
         ("package", Some(Differing::Package), |it| it.package = Digest::of(b"list 2")),
         ("environments", Some(Differing::FewerEnvironments), |it| {
             it.environments = names(&["staging"]);
@@ -355,6 +355,7 @@ fn a_standard_change_stands_on_a_pre_approval_that_it_fits() {
             it.rollback_reserve = Duration::from_secs(51);
         }),
         ("longer budget", None, |it| it.apply_budget = Duration::from_secs(101)),
+        ("shorter reserve", None, |it| it.rollback_reserve = Duration::from_secs(49)),
         ("irreversible", None, |it| it.irreversible = true),
     ];
     let all: Vec<_> = misfits.iter().filter_map(|(_, may, _)| *may).collect();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::world::*;
 use cutover_machine::*;
+use cutover_shared::digest::Digest;
 
 fn is_check(issued: &Issued) -> bool {
     matches!(issued.effect, Effect::Check { .. })
@@ -124,6 +125,62 @@ fn health_that_is_lost_while_baking_is_forgiven_up_to_the_tolerance() {
         let expected = (ends == Phase::Returned).then_some(Cause::HealthLost);
         assert_eq!(outcome.cause, expected);
     }
+}
+
+#[test]
+fn what_fails_within_the_start_grace_is_no_evidence() {
+    let (mut machine, mut world, now) = committed_once();
+    machine.handle_order(order(2), now).unwrap();
+    let mut now = now;
+    // Two rounds within the two seconds after the start, and one behind them.
+    for _ in 0..3 {
+        let (later, check) = run_until(&mut machine, &mut world, now, is_check);
+        now = later;
+        machine.handle_sample(check.unwrap(), sample(false, now), now).unwrap();
+    }
+    run(&mut machine, &mut world, now);
+    assert_eq!(machine.phase(), Phase::Committed);
+    assert_eq!(world.outcomes.last().unwrap().health.failed, 1);
+}
+
+#[test]
+fn what_runs_is_not_stopped_when_the_next_could_not_bake_in_time() {
+    let asks = |issued: &Issued| {
+        let phase = ClearancePhase::Activate;
+        issued.effect == Effect::RequestClearance { phase }
+    };
+    let last_commit = WINDOW - RESERVE;
+    for (before, ends) in [(10, Phase::Returned), (11, Phase::Committed)] {
+        let (mut machine, mut world, now) = committed_once();
+        let mut assignment = order(2);
+        assignment.health.successes = 1;
+        machine.handle_order(assignment, now).unwrap();
+        let (_, asked) = run_until(&mut machine, &mut world, now, asks);
+        world.log.clear();
+        let now = at(last_commit.as_secs() - before);
+        let clearance = Decision::Granted(Digest::of(b"clearance"));
+        machine.handle_clearance(asked.unwrap(), clearance, now).unwrap();
+        run(&mut machine, &mut world, now);
+        assert_eq!(machine.phase(), ends, "{before} s before");
+        let stopped = world.log.iter().any(|line| line == "stop");
+        assert_eq!(stopped, ends == Phase::Committed, "{before} s before");
+        let no_room = world.outcomes.last().unwrap().cause == Some(Cause::NoRoom);
+        assert_eq!(no_room, ends == Phase::Returned);
+    }
+}
+
+#[test]
+fn what_is_on_its_way_at_a_restart_is_not_put_right_beside_it() {
+    let (mut machine, mut world, now) = committed_once();
+    machine.handle_order(order(2), now).unwrap();
+    let (now, _) = run_until(&mut machine, &mut world, now, is_check);
+    // In mid-check the way is back, from the top: nothing is started before what was begun is taken back.
+    let restored = Machine::recover(world.ledger.clone().unwrap(), now);
+    assert!(restored.is_settled());
+    // At rest the host is seen to be as the record says first.
+    let (machine, _, now) = committed_once();
+    let restored = Machine::recover(machine.record().clone(), now);
+    assert!(!restored.is_settled());
 }
 
 #[test]

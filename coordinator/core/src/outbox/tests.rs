@@ -94,7 +94,25 @@ fn a_voice_is_news_when_it_moves_the_release() {
     assert_eq!(log.what(first), None, "security had begun to judge it");
     assert_eq!(log.what(second), Some(What::Judged), "it is approved");
     assert_eq!(log.what(again), None, "it was approved already");
-    assert!(log.message(second).text.contains("approved"));
+    let text = log.message(second).text;
+    assert!(
+        text.starts_with("R-1 shop 1.0 (normal change) ") && text.contains("approved"),
+        "{text}"
+    );
+}
+
+#[test]
+fn deliveries_are_seen_by_those_who_run_releases_and_each_sees_its_own() {
+    let log = Log::new();
+    let seen = |owner: &str| may_see(log.state(), &key(owner).public().id());
+    for (owner, all) in
+        [("sam", false), ("bea", false), ("lia", true), ("max", true), ("olga", true)]
+    {
+        let document = log.state().policy().unwrap().document();
+        let email = document.keys.iter().find(|it| it.owner == name(owner)).unwrap().email.clone();
+        assert_eq!(seen(owner), (all, Some(email)), "{owner}");
+    }
+    assert_eq!(seen("nobody"), (false, None));
 }
 
 #[test]

@@ -345,3 +345,34 @@ fn duration(text: &str) -> Option<Lasting> {
     }
     (rest.is_empty() && seconds > 0).then_some(Lasting::Exactly(Duration::from_secs(seconds)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Days, or seconds.
+    fn lasting(text: &str) -> Option<(Option<u8>, u64)> {
+        duration(text).map(|it| match it {
+            Lasting::Days(days) => (Some(days), 0),
+            Lasting::Exactly(it) => (None, it.as_secs()),
+        })
+    }
+
+    #[test]
+    fn durations_are_days_or_times_and_nothing_else() {
+        for (text, expected) in [
+            ("P2W", (Some(14), 0)),
+            ("+P3D", (Some(3), 0)),
+            ("PT1H30M", (None, 5400)),
+            ("PT45S", (None, 45)),
+            ("PT9999999S", (None, 9_999_999)),
+        ] {
+            assert_eq!(lasting(text), Some(expected), "{text}");
+        }
+        for text in
+            ["P", "PT", "P0D", "P1DT1H", "-P1D", "PTH", "PT+1H", "P+1D", "PT10000000S", "P40W"]
+        {
+            assert_eq!(lasting(text), None, "{text}");
+        }
+    }
+}
