@@ -61,15 +61,16 @@ impl State {
     /// Examines a statement that would stand at `index`. Pure: the state does not change.
     pub fn examine(&self, index: u64, envelope: &[u8]) -> Result<Examined, Refusal> {
         let sealed = Sealed::read(envelope)?;
-        // A part of the log may restate the policy that is trusted already: that tells its place. What it
-        // says was read then; its identity is a digest of that.
-        if let Some(known) = self.policy().filter(|it| it.id() == sealed.id) {
-            let says = Says::TrustPolicy(Box::new(known.document().clone()));
-            let header = Header::read(&sealed.envelope).map_err(|error| unreadable(&error))?;
-            let statement = Statement { header, says };
-            return in_force(known.clone(), Signed { sealed, statement }, index);
-        }
-        self.examine_signed(index, sealed.open()?)
+        let signed = match self.policy().filter(|it| it.id() == sealed.id) {
+            // What the policy in force says was read before: its identity is a digest of that.
+            Some(known) => {
+                let says = Says::TrustPolicy(Box::new(known.document().clone()));
+                let header = Header::read(&sealed.envelope).map_err(|error| unreadable(&error))?;
+                Signed { sealed, statement: Statement { header, says } }
+            }
+            None => sealed.open()?,
+        };
+        self.examine_signed(index, signed)
     }
 
     /// Examines a statement that was read.
@@ -100,6 +101,11 @@ impl State {
     fn examine_policy(&self, signed: Signed, index: u64) -> Result<Examined, Refusal> {
         let envelope = &signed.sealed.envelope;
         let policy = match self.policy() {
+            // A part of the log may restate the policy that is trusted already: that tells its place.
+            Some(current) if current.id() == signed.id() => {
+                let policy = current.clone();
+                return in_force(policy, signed, index);
+            }
             Some(current) => current.successor(envelope)?,
             None => TrustPolicy::pinned(envelope, &signed.id())?,
         };

@@ -22,7 +22,7 @@ use crate::digest::Digest;
 use crate::fold::{State, Vouched};
 use crate::policy::Exception;
 use crate::refusal::Refusal;
-use crate::statement::{Says, Statement, Verdict};
+use crate::statement::{Says, Verdict};
 use crate::time::Time;
 
 /// The figures of a period.
