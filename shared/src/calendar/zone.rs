@@ -214,5 +214,7 @@ mod tests {
                 (time("2026-11-01T06:00:00Z"), "EST".to_owned(), -5),
             ]
         );
+        assert_eq!(zone.abbreviation(time("2026-01-01T00:00:00Z")), ("EST".to_owned(), false));
+        assert_eq!(zone.abbreviation(time("2026-07-01T00:00:00Z")), ("EDT".to_owned(), true));
     }
 }

@@ -4,9 +4,11 @@
 use cutover_shared::authorise::{self, Question};
 use cutover_shared::digest::Digest;
 use cutover_shared::evidence;
-use cutover_shared::policy::{KeyStatus, PolicyDocument};
+use cutover_shared::policy::{KeyStatus, PolicyDocument, Scope};
 use cutover_shared::refusal::Code;
-use cutover_shared::statement::{Assessment, Freeze, Judgement, Phase, Resume, Statement};
+use cutover_shared::statement::{
+    Assessment, Freeze, Judgement, Phase, Resume, Review, Statement, Verdict,
+};
 
 use crate::world::{Way, World, at, document, key, name, names};
 
@@ -151,4 +153,29 @@ fn a_resumption_and_a_denial_go_with_the_key() {
     assert!(world.state.denial(&way.package).is_none());
     let resume = Resume { hold: Digest::of(b"none"), reason: String::new() };
     assert_eq!(world.say(&["sec"], resume).unwrap_err().code, Code::SubjectUnknown);
+}
+
+#[test]
+fn a_key_signs_for_its_applications_and_environments_and_no_others() {
+    let (shop, forum) = (Scope::Only(names(&["shop"])), Scope::Only(names(&["forum"])));
+    let (here, there) = (Scope::Only(names(&["staging"])), Scope::Only(names(&["production"])));
+    let scopes = [
+        (Scope::All, Scope::All, true),
+        (shop.clone(), here.clone(), true),
+        (forum, here, false),
+        (shop, there, false),
+    ];
+    for (applications, environments, may) in scopes {
+        let mut document = document(1);
+        let entry = document.keys.iter_mut().find(|it| it.owner == name("lib")).unwrap();
+        let scope = (applications, environments);
+        (entry.applications, entry.environments) = scope.clone();
+        let mut world = World::with_policy(document);
+        let (release, _) = world.submit("1.0");
+        let environments = names(&["staging"]);
+        let review = Review { release, environments, verdict: Verdict::Complete };
+        let said = world.say(&["lib"], review).map_err(|it| it.code);
+        let expected = if may { None } else { Some(Code::RoleMissing) };
+        assert_eq!(said.err(), expected, "{scope:?}");
+    }
 }

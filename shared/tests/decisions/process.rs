@@ -10,8 +10,8 @@ use cutover_shared::policy::{Department, Exception, PolicyDocument, Role, Waivab
 use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::statement::{
     Acknowledgement, Cancel, Closure, ClosureResult, Consult, Direction, Event, Judgement,
-    PostReview, Rehearsal, Rehearsed, Says, Statement, Step, StepResult, Task, TaskChange,
-    TaskKind, Vote, Waiver,
+    PostReview, Rehearsal, Rehearsed, Review, Says, Statement, Step, StepResult, Task, TaskChange,
+    TaskKind, Verdict, Vote, Waiver,
 };
 
 use crate::forward::{emergency, iteration};
@@ -415,6 +415,10 @@ fn what_stands_against() {
     assert!(!against(answered(release, "desk", yes()).into()));
     assert!(against(conditional(release, &["call"]).into()));
     assert!(!against(conditional(release, &[]).into()));
+    let environments = || names(&["staging"]);
+    let review = |verdict| Review { release, environments: environments(), verdict };
+    assert!(against(review(Verdict::Returned { items: Vec::new() }).into()));
+    assert!(!against(review(Verdict::Complete).into()));
     assert!(against(closing(release, ClosureResult::Successful).into()));
     assert!(!against(task(release, TaskKind::Stage).into()));
     assert!(rules::FORWARD.iter().any(|rule| rule.number == rules::CONSULTED));

@@ -353,6 +353,7 @@ fn waits_double_up_to_the_longest_and_what_fails_too_often_is_parked() {
     }
     assert_eq!((remembered.below(), remembered.earlier()), (Some(2), vec![0, 1]));
     let mut queue = Queue::new(LIMITS, 2);
+    assert_eq!(queue.seen(), 2);
     plan(&mut queue, &remembered, 0, &["a@x", "new@x"]);
     plan(&mut queue, &remembered, 1, &["a@x"]);
     assert!(queue.poll_due(seconds(0)).is_empty(), "nobody new hears of what is settled");
@@ -360,6 +361,34 @@ fn waits_double_up_to_the_longest_and_what_fails_too_often_is_parked() {
     remembered.add(queue.handle_retry(&first.key, seconds(0)).unwrap());
     assert_eq!(queue.poll_due(seconds(0)), std::slice::from_ref(&first));
     assert!(!remembered.tried(&first.key).unwrap().parked);
+}
+
+#[test]
+fn what_failed_and_may_pass_is_tried_again_after_a_restart() {
+    let (mut queue, mut remembered) = (Queue::new(LIMITS, 0), Remembered::default());
+    let all = plan(&mut queue, &remembered, 0, &["a@x"]);
+    assert_eq!(queue.poll_due(seconds(0)), all);
+    for mark in queue.handle_failed(&all[0].key, busy(), seconds(0), 0) {
+        remembered.add(mark);
+    }
+    let mut queue = Queue::new(LIMITS, 0);
+    assert_eq!(plan(&mut queue, &remembered, 0, &["a@x"]), all);
+    assert_eq!(queue.poll_due(seconds(0)), all);
+    assert_eq!(queue.seen(), 1);
+}
+
+#[test]
+fn a_wait_is_from_half_of_it_to_all_of_it() {
+    let waited = |jitter| {
+        let (mut queue, remembered) = (Queue::new(LIMITS, 0), Remembered::default());
+        let all = plan(&mut queue, &remembered, 0, &["a@x"]);
+        let _due = queue.poll_due(seconds(0));
+        let _marks = queue.handle_failed(&all[0].key, busy(), seconds(0), jitter);
+        queue.next_due().unwrap()
+    };
+    for (jitter, millis) in [(0, 2000), (1, 2001), (2000, 4000), (2001, 2000), (4001, 4000)] {
+        assert_eq!(waited(jitter), Duration::from_millis(millis), "{jitter}");
+    }
 }
 
 #[test]
