@@ -157,13 +157,13 @@ fn a_resumption_and_a_denial_go_with_the_key() {
 
 #[test]
 fn a_key_signs_for_its_applications_and_environments_and_no_others() {
-    let (shop, forum) = (Scope::Only(names(&["shop"])), Scope::Only(names(&["forum"])));
+    let (web, forum) = (Scope::Only(names(&["web"])), Scope::Only(names(&["forum"])));
     let (here, there) = (Scope::Only(names(&["staging"])), Scope::Only(names(&["production"])));
     let scopes = [
         (Scope::All, Scope::All, true),
-        (shop.clone(), here.clone(), true),
+        (web.clone(), here.clone(), true),
         (forum, here, false),
-        (shop, there, false),
+        (web, there, false),
     ];
     for (applications, environments, may) in scopes {
         let mut document = document(1);
