@@ -88,6 +88,7 @@ fn text(metrics: &Metrics) -> String {
             per(metrics.returned, metrics.releases)
         ),
         format!("windows on time       {}", share(metrics.on_time)),
+        format!("hosts on time         {}", share(metrics.hosts_on_time)),
         format!("windows expired       {}", metrics.expired),
         format!("change failure rate   {}", share(metrics.failed_changes)),
         format!("time to restore       {}", spread(&metrics.time_to_restore)),

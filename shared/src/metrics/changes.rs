@@ -15,6 +15,7 @@ use crate::time::Time;
 #[derive(Debug, Default)]
 pub(super) struct Windows {
     pub(super) on_time: Share,
+    pub(super) hosts_on_time: Share,
     pub(super) expired: u64,
 }
 
@@ -35,6 +36,10 @@ pub(super) fn windows(state: &State, period: Period) -> Windows {
             }
             let failed = booking.outcomes.iter().any(|it| is_failure(&it.says().event));
             windows.on_time.count(last.is_some_and(|last| last <= end));
+            for host in plan.hosts() {
+                let at = committed.get(&host.host_key);
+                windows.hosts_on_time.count(at.is_some_and(|at| *at <= end));
+            }
             windows.expired += u64::from(last.is_none() && !failed);
         }
     }

@@ -36,6 +36,9 @@ pub struct Metrics {
     pub submissions: u64,
     /// Windows that were decided, and those whose every host committed in them.
     pub on_time: Share,
+    /// Hosts of the windows that were decided, and those that committed in them: what `on_time` is by host, since
+    /// one of many that is late makes a whole window late.
+    pub hosts_on_time: Share,
     /// Windows that ended before every host had committed, none having failed: they are never caught up.
     pub expired: u64,
     /// How long releases waited, by whom they waited for; the board's is the wait for the CAB.
@@ -209,6 +212,7 @@ impl Observer {
             until,
             submissions: counted.submissions,
             on_time: windows.on_time,
+            hosts_on_time: windows.hosts_on_time,
             expired: windows.expired,
             waits: waits.finish(until),
             failed_changes,

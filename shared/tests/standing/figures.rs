@@ -171,9 +171,28 @@ fn a_window_that_was_missed_has_expired_and_waits_for_a_booking() {
     let expected = [(Side::Window, 10), (Side::Hosts, 60), (Side::ChangeManager, 7)];
     assert_eq!(totals(&metrics), expected.into());
     assert_eq!((metrics.on_time, metrics.expired), (Share { part: 0, of: 1 }, 1));
+    assert_eq!(metrics.hosts_on_time, Share { part: 0, of: 2 });
     assert_eq!(metrics.waits[&Side::ChangeManager].open, 1);
     // Nothing reached a host: it is late, and no failed change.
     assert_eq!(metrics.failed_changes, Share::default());
+}
+
+#[test]
+fn a_window_is_late_by_one_host_and_the_others_are_on_time() {
+    let mut scene = Scene::new();
+    let release = scene.say("sam", Scene::release("1.0", &["staging"]));
+    scene.review(release, &["staging"], Verdict::Complete);
+    let booking = scene.book(release, "staging", &[&STAGE]);
+    scene.arm(booking);
+    scene.wait(minutes(10));
+    scene.report("stage-1", booking, Event::Committed);
+    // Its window is an hour: it began in it, and ended behind it.
+    scene.took("stage-2", booking, Event::Committed, minutes(61));
+    scene.wait(minutes(62));
+    let metrics = figures(&scene, None);
+    assert_eq!(metrics.on_time, Share { part: 0, of: 1 });
+    assert_eq!(metrics.hosts_on_time, Share { part: 1, of: 2 });
+    assert_eq!(metrics.expired, 0, "every host has it");
 }
 
 #[test]

@@ -59,6 +59,7 @@ async fn row_16_what_is_late_has_expired() -> anyhow::Result<()> {
     let metrics = stage.desk.run("bea", &["metrics"])?;
     ensure!(metrics["expired"] == 1, "{metrics:#}");
     ensure!(metrics["on_time"] == serde_json::json!({ "part": 1, "of": 2 }), "{metrics:#}");
+    ensure!(metrics["hosts_on_time"] == serde_json::json!({ "part": 1, "of": 2 }), "{metrics:#}");
     ensure!(metrics["failed_changes"]["part"] == 0, "{metrics:#}");
     Ok(())
 }
