@@ -137,6 +137,8 @@ pub struct JiraSettings {
     pub change_type: String,
     /// `task-type`: the issue type of its tasks; by default `Sub-task`.
     pub task_type: String,
+    /// `search-lag`: how long its search may not know of an issue that was just made; by default a minute.
+    pub search_lag: Duration,
 }
 
 /// Which of Jira's interfaces a site has.
@@ -289,6 +291,7 @@ fn jira(mut table: Fragment, base: &Path, faults: &mut Vec<Fault>) -> Option<Jir
     }
     let change_type = table.text("change-type").unwrap_or_else(|| "Task".to_owned());
     let task_type = table.text("task-type").unwrap_or_else(|| "Sub-task".to_owned());
+    let search_lag = table.span("search-lag", Duration::from_mins(1));
     faults.extend(table.finish());
     Some(JiraSettings {
         endpoint: endpoint?,
@@ -297,6 +300,7 @@ fn jira(mut table: Fragment, base: &Path, faults: &mut Vec<Fault>) -> Option<Jir
         project: project?,
         change_type,
         task_type,
+        search_lag,
     })
 }
 

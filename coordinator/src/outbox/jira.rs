@@ -3,8 +3,8 @@
 //!
 //! Our name for an issue is a label of it, which is searched for before anything is made. The cloud's search
 //! may not know for some seconds what was made just now; therefore the key that an issue was given is
-//! remembered and asked first. (What is left is an issue whose making was answered by nothing, and that the
-//! search does not know yet when it is tried again: the first wait is there for that.) Jira's workflows are
+//! remembered and asked first. When the making of an issue was answered by nothing, that is remembered too, and no
+//! other is made before the search must know the first (`search-lag`). Jira's workflows are
 //! everybody's own, so an issue is moved by what their statuses mean (`new`, `indeterminate`, `done`), over any
 //! transition that leads there.
 
@@ -120,7 +120,17 @@ impl Jira {
         }
         let key = match &found {
             Some(issue) => issue.key.clone(),
-            None => self.make(wanted, now)?,
+            None => {
+                let asked = asked(&wanted.label);
+                self.not_too_soon(known(&asked).as_deref(), now)?;
+                self.make(wanted, now).inspect_err(|failure| {
+                    // Without an answer it may be there all the same.
+                    if matches!(failure, Failure::Passing { .. }) {
+                        let (tracker, id) = (JIRA.to_owned(), now.to_string());
+                        marks.push(Mark::Known { tracker, correlation: asked, id });
+                    }
+                })?
+            }
         };
         if remembered.as_ref() != Some(&key) {
             marks.push(Mark::Known {
@@ -135,6 +145,18 @@ impl Jira {
         self.correct(&issue, wanted, now)?;
         self.transition(&issue, wanted.category, now)?;
         Ok(issue.key)
+    }
+
+    /// Whether the search must know by now of an issue that somebody tried to make before.
+    fn not_too_soon(&self, asked: Option<&str>, now: Time) -> Result<(), Failure> {
+        let Some(asked) = asked.and_then(|it| it.parse::<Time>().ok()) else { return Ok(()) };
+        let left = self.settings.search_lag.saturating_sub(now.since(asked));
+        if left.is_zero() {
+            return Ok(());
+        }
+        let why =
+            format!("an issue may have been made at {asked}: its search is asked again first");
+        Err(Failure::Passing { why, after: Some(left) })
     }
 
     fn base(&self) -> &'static str {
@@ -281,6 +303,11 @@ impl Issue {
 /// What the status means that a transition leads to.
 fn leads_to(transition: &Value) -> &str {
     transition["to"]["statusCategory"]["key"].as_str().unwrap_or_default()
+}
+
+/// Under which it is remembered that an issue with a label was asked for, and when.
+fn asked(label: &str) -> String {
+    format!("{label} was asked for")
 }
 
 /// Our name as a label, which has no slash in it.

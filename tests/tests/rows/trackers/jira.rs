@@ -1,7 +1,9 @@
 //! Jira's REST interface: issues with labels, a workflow of three statuses, and a search that does not know
 //! what was made just now.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use cutover_tests::harness::web::{Asked, Reply, Web};
 use serde_json::{Value, json};
@@ -11,28 +13,34 @@ use super::Troubles;
 /// How Jira is told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Edition {
-    /// Version 3: texts are documents, search is at `search/jql` and finds nothing that was not there when the
-    /// server began.
+    /// Version 3: texts are documents, search is at `search/jql` and finds nothing that was made in the last
+    /// [`LAG`].
     Cloud,
     /// Version 2: texts are texts, search is at `search` and finds all.
     DataCenter,
 }
 
+/// For how long the cloud's search does not know what was made.
+const LAG: Duration = Duration::from_secs(1);
+
 pub(crate) struct Jira {
     pub(crate) web: Web,
-    issues: Arc<Mutex<Vec<Value>>>,
+    issues: Arc<Mutex<Issues>>,
 }
+
+/// All of them, and when each was made.
+type Issues = (Vec<Value>, BTreeMap<String, Instant>);
 
 impl Jira {
     pub(crate) fn start(edition: Edition, troubles: Troubles) -> anyhow::Result<Self> {
-        let issues = Arc::new(Mutex::new(Vec::new()));
+        let issues = Arc::new(Mutex::new(Issues::default()));
         let of_server = Arc::clone(&issues);
         let web = Web::start(move |asked| answer(asked, edition, &of_server, &troubles))?;
         Ok(Self { web, issues })
     }
 
     pub(crate) fn issues(&self) -> Vec<Value> {
-        self.issues.lock().unwrap().clone()
+        self.issues.lock().unwrap().0.clone()
     }
 }
 
@@ -45,30 +53,41 @@ fn status(category: &str) -> Value {
     json!({ "name": name, "statusCategory": { "key": category } })
 }
 
-fn answer(
-    asked: &Asked,
-    edition: Edition,
-    issues: &Mutex<Vec<Value>>,
-    troubles: &Troubles,
-) -> Reply {
+/// What a search finds: issues with its label that were made long enough ago.
+fn found<'i>(
+    jql: &str,
+    lag: Duration,
+    issues: &'i [Value],
+    made: &BTreeMap<String, Instant>,
+) -> Vec<&'i Value> {
+    let label = jql.split("labels = \"").nth(1).and_then(|it| it.split('"').next());
+    let has = |issue: &&Value| {
+        let labels = issue["fields"]["labels"].as_array();
+        labels.is_some_and(|all| all.iter().any(|it| it.as_str() == label))
+    };
+    let known = |issue: &&Value| {
+        let made = issue["key"].as_str().and_then(|key| made.get(key));
+        made.is_some_and(|made| made.elapsed() >= lag)
+    };
+    issues.iter().filter(has).filter(known).collect()
+}
+
+fn answer(asked: &Asked, edition: Edition, issues: &Mutex<Issues>, troubles: &Troubles) -> Reply {
     if asked.headers.get("authorization").map(String::as_str) != Some("Bearer token-of-jira") {
         return Reply::status(401);
     }
     let base = if edition == Edition::Cloud { "/rest/api/3/" } else { "/rest/api/2/" };
     let Some(path) = asked.path().strip_prefix(base) else { return Reply::status(404) };
-    let search = if edition == Edition::Cloud { "search/jql" } else { "search" };
-    let mut issues = issues.lock().unwrap();
+    let (search, lag) = match edition {
+        Edition::Cloud => ("search/jql", LAG),
+        Edition::DataCenter => ("search", Duration::ZERO),
+    };
+    let (issues, made) = &mut *issues.lock().unwrap();
     let parts: Vec<&str> = path.split('/').collect();
     match (asked.method.as_str(), parts.as_slice()) {
         ("POST", _) if path == search => {
             let jql = asked.json()["jql"].as_str().unwrap_or_default().to_owned();
-            let label = jql.split("labels = \"").nth(1).and_then(|it| it.split('"').next());
-            let has = |issue: &&Value| {
-                let labels = issue["fields"]["labels"].as_array();
-                labels.is_some_and(|all| all.iter().any(|it| it.as_str() == label))
-            };
-            let known = edition == Edition::DataCenter;
-            let found: Vec<&Value> = issues.iter().filter(has).filter(|_| known).collect();
+            let found = found(&jql, lag, issues, made);
             Reply::json(200, &json!({ "issues": found }))
         }
         ("POST", ["issue"]) => troubles.meet(|| {
@@ -79,6 +98,7 @@ fn answer(
             }
             let key = format!("CHG-{}", issues.len() + 1);
             fields["status"] = status("new");
+            made.insert(key.clone(), Instant::now());
             issues.push(json!({ "key": key, "fields": fields }));
             Reply::json(201, &json!({ "id": "1", "key": key }))
         }),
