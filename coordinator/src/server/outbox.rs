@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cutover_coordinator_core::outbox::{
     Delivery, Destination, Failure, Mark, Notice, Queue, Remembered, Routes, Setting, deliveries,
-    may_see, message, notice, ticket,
+    may_see, message, notices, ticket,
 };
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::Envelope;
@@ -260,9 +260,10 @@ fn planned(core: &Core, outbox: &Outbox, from: u64, entries: &[Vec<u8>]) {
     let folded = core.folded();
     for (index, entry) in (from..).zip(entries) {
         let told = statement_in(entry)
-            .and_then(|(id, statement)| notice(&folded.state, index, id, &statement))
-            .map(|notice| deliveries(&folded.state, &outbox.routes, notice))
+            .map(|(id, statement)| notices(&folded.state, index, id, &statement))
             .unwrap_or_default();
+        let told = told.into_iter().flat_map(|it| deliveries(&folded.state, &outbox.routes, it));
+        let told = told.collect();
         let ledger = outbox.ledger.lock().expect(UNPOISONED);
         outbox.queue().handle_planned(index, told, &ledger.1, outbox.elapsed());
     }

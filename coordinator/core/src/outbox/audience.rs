@@ -86,7 +86,8 @@ impl Destination {
 /// Something that is told to somebody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// Follows from statement, channel and recipient: a delivery that is made twice has it twice.
+    /// Follows from statement, channel and recipient, and from the release where a statement is news of several:
+    /// a delivery that is made twice has it twice.
     pub key: Digest,
     /// What is told.
     pub notice: Notice,
@@ -97,13 +98,15 @@ pub struct Delivery {
 impl Delivery {
     /// That `notice` is told there.
     pub fn new(notice: Notice, to: Destination) -> Self {
-        let parts: [&[u8]; 6] = [
+        let release = (notice.what == What::Frozen).then_some(notice.release);
+        let parts: [&[u8]; 7] = [
             b"cutover outbox v1\0",
             notice.statement.as_bytes(),
             to.channel().as_bytes(),
             b"\0",
             to.recipient().as_bytes(),
             b"\0",
+            release.as_ref().map_or(&[][..], |it| it.as_bytes()),
         ];
         Self { key: Digest::of_parts(parts), notice, to }
     }

@@ -10,13 +10,13 @@ use cutover_shared::fold::standing::{ReleaseStanding, release_standing};
 use cutover_shared::name::Name;
 use cutover_shared::policy::KeyEntry;
 use cutover_shared::statement::{
-    Cancel, Closure, Consult, Derivation, Event, Outcome, Rehearsal, Rehearsed, Says, Statement,
-    Task, TaskChange, Verdict,
+    Cancel, Closure, Consult, Derivation, Event, Freeze, Outcome, Rehearsal, Rehearsed, Says,
+    Statement, Task, TaskChange, Verdict,
 };
 use cutover_shared::time::Time;
 use serde_json::{Value, json};
 
-use super::notice::{Notice, What};
+use super::notice::{Notice, What, frozen};
 
 /// The end of a host's output that is told.
 const OUTPUT: usize = 4000;
@@ -100,6 +100,12 @@ impl<'a> Told<'a> {
             all.sort_by_key(|it| it.booking.index());
             return all;
         }
+        if let Says::Freeze(freeze) = &self.statement.says {
+            let (index, issued) = (self.notice.index, self.statement.header.issued);
+            let mut all: Vec<_> = frozen(self.state, self.case, freeze, index, issued).collect();
+            all.sort_by_key(|it| it.booking.index());
+            return all;
+        }
         let own = self.notice.statement;
         let subjects = self.statement.says.subjects();
         let named = subjects.iter().filter(|(name, _)| *name == "booking").map(|(_, id)| *id);
@@ -158,6 +164,9 @@ impl<'a> Told<'a> {
             lines.push(("Slot", slot));
         }
         lines.push(("Package", format!("sha256:{}", release.package)));
+        if let Says::Freeze(Freeze::Declared { start, end, .. }) = &self.statement.says {
+            lines.push(("Freeze", format!("{start} to {end} (UTC)")));
+        }
         for delivery in self.case.deliveries.iter().rev().take(1) {
             lines.push(("Delivered", delivery.says().location.clone()));
         }
@@ -396,6 +405,7 @@ fn reasons(says: &Says) -> Vec<(Option<String>, String)> {
             let findings = review.iter().map(|it| (None, it.findings.clone()));
             std::iter::once((None, result.to_string())).chain(findings).collect()
         }
+        Says::Freeze(Freeze::Declared { reason, .. }) => one(reason),
         Says::Hold(it) => one(&it.reason),
         Says::Resume(it) => one(&it.reason),
         Says::Cancel(it) => one(&it.reason),

@@ -4,7 +4,7 @@
 //!
 //! 1. It keeps [`Mark`]s in a ledger, durably, and reads them into a [`Remembered`] when it starts.
 //! 2. From [`Remembered::below`] on, and for each later growth of the log, it asks of each entry what it
-//!    tells ([`notice`]) and to whom ([`deliveries`]), and gives that to [`Queue::handle_planned`].
+//!    tells ([`notices`]) and to whom ([`deliveries`]), and gives that to [`Queue::handle_planned`].
 //! 3. What [`Queue::poll_due`] hands out it makes ready ([`message`], [`ticket`]), sends, and tells the queue
 //!    how that ended. It makes the marks that it is answered durable before it polls again.
 //!
@@ -27,6 +27,6 @@ mod ticket;
 pub use audience::{Delivery, Destination, Routes, Team, Webhook, deliveries, may_see};
 pub use marks::{Mark, Remembered, Tried};
 pub use message::{Message, Setting, message};
-pub use notice::{Notice, What, notice};
+pub use notice::{Notice, What, notices};
 pub use queue::{Failure, Limits, Queue};
 pub use ticket::{Ticket, TicketPhase, TicketTask, ticket};

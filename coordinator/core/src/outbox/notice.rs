@@ -1,14 +1,15 @@
 //! What an entry of the log tells people of.
 
-use cutover_shared::case::Case;
+use cutover_shared::case::{BookingCase, Case};
 use cutover_shared::digest::Digest;
 use cutover_shared::fold::State;
 use cutover_shared::fold::standing::{Lifecycle, release_standing};
 use cutover_shared::policy::Role;
 use cutover_shared::statement::{
-    Cancel, Closure, Consult, Emergency, Event, Says, Statement, TaskChange, Verdict,
+    Cancel, Closure, Consult, Emergency, Event, Freeze, Says, Statement, TaskChange, Verdict,
 };
 use cutover_shared::time::Time;
+use cutover_shared::window::Window;
 
 /// What happened to a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +34,8 @@ pub enum What {
     Booked,
     /// The window may be used.
     Released,
+    /// A freeze covers a window that it has.
+    Frozen,
     /// Its window passes a freeze.
     Overridden,
     /// An exception was made for it.
@@ -74,6 +77,7 @@ impl What {
         Self::Delivered,
         Self::Booked,
         Self::Released,
+        Self::Frozen,
         Self::Overridden,
         Self::Waived,
         Self::Held,
@@ -102,6 +106,7 @@ impl What {
             Self::Delivered => "delivered",
             Self::Booked => "booked",
             Self::Released => "released",
+            Self::Frozen => "frozen",
             Self::Overridden => "overridden",
             Self::Waived => "waived",
             Self::Held => "held",
@@ -131,6 +136,7 @@ impl What {
             Self::Delivered => "was delivered to the staging area",
             Self::Booked => "has a window",
             Self::Released => "may go to its hosts in its window",
+            Self::Frozen => "has a window that a freeze covers now",
             Self::Overridden => "passes a freeze in its window",
             Self::Waived => "goes on under an exception",
             Self::Held => "was stopped",
@@ -164,7 +170,9 @@ impl What {
             Self::Released | Self::WentBack | Self::Stuck | Self::Refused | Self::Drifted => {
                 &[ChangeManager, Operator]
             }
-            Self::Overridden | Self::Held | Self::Resumed => &[ChangeManager, Security, Operator],
+            Self::Frozen | Self::Overridden | Self::Held | Self::Resumed => {
+                &[ChangeManager, Security, Operator]
+            }
             Self::Waived => &[ChangeManager, Security],
         }
     }
@@ -183,9 +191,68 @@ pub struct Notice {
     pub what: What,
 }
 
-/// What entry `index`, the statement of that identity, tells of; `None` where it is nobody's news: it is
-/// about no release, has no effect, or is one voice among several that has not moved anything yet.
-pub fn notice(state: &State, index: u64, id: Digest, statement: &Statement) -> Option<Notice> {
+/// What entry `index`, the statement of that identity, tells of. Nothing where it is nobody's news: it is
+/// about no release, has no effect, or is one voice among several that has not moved anything yet. A freeze is
+/// news for each release that has a window under it.
+pub fn notices(state: &State, index: u64, id: Digest, statement: &Statement) -> Vec<Notice> {
+    if let Says::Freeze(freeze) = &statement.says {
+        let issued = statement.header.issued;
+        let known = state.contains(&id).then(|| state.cases()).into_iter().flatten();
+        let under =
+            known.filter(|case| frozen(state, case, freeze, index, issued).next().is_some());
+        let frozen = |case: &Case| Notice {
+            index,
+            statement: id,
+            release: case.release.id(),
+            what: What::Frozen,
+        };
+        return under.map(frozen).collect();
+    }
+    notice(state, index, id, statement).into_iter().collect()
+}
+
+/// The bookings of a release, as entry `index` found them, that the freeze in it covers: those that hosts have
+/// still to carry out.
+pub(super) fn frozen<'c>(
+    state: &State,
+    case: &'c Case,
+    freeze: &'c Freeze,
+    index: u64,
+    issued: Time,
+) -> impl Iterator<Item = &'c BookingCase> {
+    let later = case.superseded_by.and_then(|later| state.case(&later));
+    let ends = [
+        case.cancelled.as_ref().map(|it| it.index()),
+        case.closed.as_ref().map(|it| it.index()),
+        later.map(|it| it.release.index()),
+    ];
+    let is_over = ends.into_iter().flatten().any(|end| end < index);
+    let is_open = move |it: &&BookingCase| {
+        let done = |key: &_| {
+            let until = it.outcomes.iter().filter(|it| it.index() < index);
+            until
+                .filter(|it| it.says().host_key == *key)
+                .any(|it| it.says().event == Event::Committed)
+        };
+        it.booking.index() < index
+            && it.cancelled.as_ref().is_none_or(|it| it.index() > index)
+            && !it.booking.says().plan.hosts().all(|host| done(&host.host_key))
+    };
+    let covered = move |it: &&BookingCase| match freeze {
+        Freeze::Declared { environments, applications, start, end, .. } => {
+            let says = it.booking.says();
+            let left = Window { start: says.window.start.max(issued), end: says.window.end };
+            environments.contains(&says.environment)
+                && (applications.is_empty() || applications.contains(&says.application))
+                && left.start < left.end
+                && left.overlaps(&Window { start: *start, end: *end })
+        }
+        Freeze::Lifted { .. } => false,
+    };
+    case.booked().filter(move |_| !is_over).filter(is_open).filter(covered)
+}
+
+fn notice(state: &State, index: u64, id: Digest, statement: &Statement) -> Option<Notice> {
     let (release, what) = about(state, id, statement)?;
     // Nothing is told of a statement that the fold has refused.
     let case = state.case(&release).filter(|_| state.contains(&id))?;

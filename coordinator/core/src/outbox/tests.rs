@@ -7,7 +7,7 @@ use cutover_shared::dsse::Envelope;
 use cutover_shared::fold::State;
 use cutover_shared::policy::Scope;
 use cutover_shared::protocol::DeliveryState;
-use cutover_shared::statement::{Cancel, Event, Says, Statement, Verdict};
+use cutover_shared::statement::{Cancel, Event, Freeze, Says, Statement, Verdict};
 use cutover_shared::time::Time;
 
 use super::queue::AT_ONCE;
@@ -48,7 +48,7 @@ impl Log {
 
     fn told(&self, index: u64) -> Option<Notice> {
         let (id, statement) = &self.statements[&index];
-        notice(self.state(), index, *id, statement)
+        notices(self.state(), index, *id, statement).into_iter().next()
     }
 
     fn what(&self, index: u64) -> Option<What> {
@@ -113,6 +113,57 @@ fn deliveries_are_seen_by_those_who_run_releases_and_each_sees_its_own() {
         assert_eq!(seen(owner), (all, Some(email)), "{owner}");
     }
     assert_eq!(seen("nobody"), (false, None));
+}
+
+#[test]
+fn a_freeze_is_news_for_each_release_with_a_window_under_it() {
+    let mut log = Log::new();
+    let mut releases = Vec::new();
+    for version in ["1.0", "1.1", "1.2", "1.3"] {
+        let release = log.scene.submit(version);
+        log.scene.approve(release);
+        let booking = log.scene.book(release, "staging", &[&STAGE]);
+        releases.push((release, booking));
+    }
+    let reason = || "Not this one.".to_owned();
+    let (gone, window) = releases[2];
+    log.scene.say("max", Cancel { release: gone, booking: Some(window), reason: reason() });
+    let (given_up, _) = releases[3];
+    log.scene.say("max", Cancel { release: given_up, booking: None, reason: reason() });
+    let freeze = |log: &Log, environment: &str, from: u64| Freeze::Declared {
+        policy: log.state().policy().unwrap().id(),
+        environments: scene::names([environment]),
+        applications: scene::names([]),
+        start: log.scene.now + minutes(from),
+        end: log.scene.now + minutes(from + 600),
+        reason: "Elections.".to_owned(),
+    };
+    let elsewhere = freeze(&log, "production", 0);
+    let elsewhere = log.say("mia", elsewhere).0;
+    // The windows are from the tenth minute to the seventieth.
+    let afterwards = freeze(&log, "staging", 70);
+    let afterwards = log.say("mia", afterwards).0;
+    let over_them = freeze(&log, "staging", 69);
+    let (index, id) = log.say("mia", over_them);
+    for nobody in [elsewhere, afterwards] {
+        assert_eq!(log.told(nobody), None);
+    }
+    // What happens later changes nothing of what is told of it.
+    let (later, window) = releases[1];
+    log.scene.say("max", Cancel { release: later, booking: Some(window), reason: reason() });
+    let told = notices(log.state(), index, id, &log.statements[&index].1);
+    let of: Vec<_> = told.iter().map(|it| (it.release, it.what)).collect();
+    let expected = [(releases[0].0, What::Frozen), (later, What::Frozen)];
+    assert_eq!(BTreeSet::from_iter(of), BTreeSet::from(expected));
+    let keys = told.iter().map(|it| Delivery::new(*it, mail("sam@example.org")).key);
+    assert_eq!(keys.collect::<BTreeSet<_>>().len(), 2, "one recipient hears of both");
+    let message = log.message(index);
+    for part in
+        ["has a window that a freeze covers now", "Elections.", "Freeze       2026-03-02T11:09"]
+    {
+        assert!(message.text.contains(part), "{part} in\n{}", message.text);
+    }
+    assert_eq!(message.data["windows"].as_array().map(Vec::len), Some(1), "{}", message.data);
 }
 
 #[test]
