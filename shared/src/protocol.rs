@@ -280,6 +280,13 @@ pub enum Directive {
         /// The evidence.
         evidence: Evidence,
     },
+    /// People did steps of the runbook of an order that is under way, or failed to: here is the evidence.
+    Steps {
+        /// The order.
+        order: Digest,
+        /// The evidence.
+        evidence: Evidence,
+    },
 }
 
 /// The join string's content: all that a new host needs (the private half of a grant among it).

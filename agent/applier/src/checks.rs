@@ -134,7 +134,7 @@ impl Site {
     async fn resources(&self, limits: &Limits) -> Result<ProbeRequest, String> {
         let processes = match &self.config.run {
             Run::Unit(name) => unit::processes(name).await.map_err(|error| chain(&error))?,
-            Run::Command { .. } => find::processes(&self.config.root),
+            Run::Command { .. } | Run::Elsewhere => find::processes(&self.config.root),
         };
         Ok(ProbeRequest::Resource { processes, disk: self.config.root.clone(), limits: *limits })
     }
@@ -144,7 +144,7 @@ impl Site {
         let unit = match (unit, &self.config.run) {
             (Some(unit), _) => unit,
             (None, Run::Unit(unit)) => unit,
-            (None, Run::Command { .. }) => {
+            (None, Run::Command { .. } | Run::Elsewhere) => {
                 return Err("this host runs the application without a unit".to_owned());
             }
         };

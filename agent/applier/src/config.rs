@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cutover_applier_core::{ApplicationSettings, Hooks, HostSettings, ProbeKind};
+use cutover_applier_core::{ApplicationSettings, Driver, Hooks, HostSettings, ProbeKind};
 use cutover_shared::name::Name;
 use cutover_shared::time::span;
 use serde::Deserialize;
@@ -47,7 +47,9 @@ struct ApplicationFragment {
     owner: Option<String>,
     user: Option<String>,
     hooks: Option<Hooks>,
-    run: RunFragment,
+    #[serde(default)]
+    driver: Driver,
+    run: Option<RunFragment>,
     probes: Option<BTreeSet<ProbeKind>>,
     #[serde(default)]
     variables: BTreeMap<String, String>,
@@ -89,6 +91,8 @@ pub enum Run {
         /// Its environment, beside the variables in upper case.
         environment: BTreeMap<String, String>,
     },
+    /// Not here: this host is the gateway to where it runs, and carries runbooks out.
+    Elsewhere,
 }
 
 /// One application.
@@ -159,7 +163,11 @@ impl Settings {
     pub fn host_settings(&self) -> HostSettings {
         let application = |(name, it): (&Name, &Application)| {
             let Application { hooks, probes, retain, .. } = it.clone();
-            (name.clone(), ApplicationSettings { hooks, probes, retain })
+            let driver = match it.run {
+                Run::Elsewhere => Driver::Runbook,
+                Run::Unit(_) | Run::Command { .. } => Driver::Slot,
+            };
+            (name.clone(), ApplicationSettings { driver, hooks, probes, retain })
         };
         HostSettings {
             host: self.host.clone(),
@@ -274,7 +282,19 @@ fn merge_application(
             faults.push(format!("{}: {variable:?} is not a name", at("variables")));
         }
     }
-    let run = merge_run(&at("run"), fragment.run, faults);
+    let run = match (fragment.driver, fragment.run) {
+        (Driver::Slot, Some(run)) => merge_run(&at("run"), run, faults),
+        (Driver::Runbook, None) => Some(Run::Elsewhere),
+        (Driver::Slot, None) => {
+            faults.push(format!("{}: is missing; say how the application runs", at("run")));
+            None
+        }
+        (Driver::Runbook, Some(_)) => {
+            let remedy = "remove it: with the driver \"runbook\" nothing runs here";
+            faults.push(format!("{}: {remedy}", at("run")));
+            None
+        }
+    };
     let all = BTreeSet::from(ProbeKind::ALL);
     Some(Application {
         root: fragment.root,
@@ -355,6 +375,21 @@ variables = { listen-port = "8080" }
         for part in ["host:", "applications.web.root:", "run.stop-timeout:", "either unit or start"]
         {
             assert!(error.contains(part), "{part} in {error}");
+        }
+    }
+
+    #[test]
+    fn a_gateway_runs_nothing_itself() {
+        let gateway = GOOD.replace("run = { unit = \"web.service\" }", "driver = \"runbook\"");
+        let settings = parse(&gateway, Path::new("applier.toml")).unwrap();
+        let web = "web".parse().unwrap();
+        assert_eq!(settings.applications[&web].run, Run::Elsewhere);
+        assert_eq!(settings.host_settings().applications[&web].driver, Driver::Runbook);
+        let both = GOOD.replace("run =", "driver = \"runbook\"\nrun =");
+        let neither = GOOD.replace("run =", "#");
+        for text in [both, neither] {
+            let error = parse(&text, Path::new("applier.toml")).unwrap_err().to_string();
+            assert!(error.contains("applications.web.run:"), "{error}");
         }
     }
 

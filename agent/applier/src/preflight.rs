@@ -38,7 +38,7 @@ impl Site {
         self.unit_exists().await.map_err(|why| not_ready(&why))?;
         let listeners = match &self.config.run {
             Run::Unit(name) => unit::processes(name).await.map_err(|error| chain(&error))?,
-            Run::Command { .. } => find::processes(&self.config.root),
+            Run::Command { .. } | Run::Elsewhere => find::processes(&self.config.root),
         };
         let site = self.clone();
         let look = move || {
@@ -75,9 +75,14 @@ impl Site {
             let payload = slot.join("payload");
             programs.extend(start.first().map(|program| payload.join(program)));
         }
-        for hook in HookStage::ALL.into_iter().filter_map(|stage| manifest.hooks.at(stage)) {
-            programs.push(slot.join(hook.command.as_str()));
-            programs.extend(hook.undo.as_ref().map(|undo| slot.join(undo.command.as_str())));
+        if self.config.run == Run::Elsewhere {
+            let commands = manifest.runbook_programs();
+            programs.extend(commands.iter().map(|(_, command)| slot.join(command.as_str())));
+        } else {
+            for hook in HookStage::ALL.into_iter().filter_map(|stage| manifest.hooks.at(stage)) {
+                programs.push(slot.join(hook.command.as_str()));
+                programs.extend(hook.undo.as_ref().map(|undo| slot.join(undo.command.as_str())));
+            }
         }
         for check in &manifest.health {
             if let Probe::Exec { command } = &check.probe

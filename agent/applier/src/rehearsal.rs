@@ -128,6 +128,12 @@ fn settings(directory: &Path, package: &Package, start: &[String]) -> anyhow::Re
     application.root = directory.join("site");
     application.owner.clone_from(&me);
     application.user = me;
+    if application.run == Run::Elsewhere {
+        bail!(
+            "rehearse a runbook: what it is carried out on is not in the sandbox; walk its steps on a \
+             test system of their own"
+        );
+    }
     if start.is_empty() {
         if let Run::Unit(unit) = &application.run {
             bail!(

@@ -10,6 +10,7 @@ use cutover_applier_core::{Answer, Running, SWEEP_LIMIT, Work, parse_manifest};
 use cutover_machine::{Direction, HookPhase, Slot, TEXT_KEPT};
 use cutover_shared::digest::Digest;
 use cutover_shared::package::manifest::{HookStage, MANIFEST, Manifest};
+use cutover_shared::package::path::EntryPath;
 use cutover_shared::statement::Drift;
 use tokio::sync::mpsc;
 
@@ -107,7 +108,7 @@ impl Site {
     fn runner(&self) -> std::io::Result<Runner> {
         match &self.config.run {
             Run::Unit(_) => hook::unit_name(self.config.name.as_str()).map(Runner::Unit),
-            Run::Command { .. } => Ok(Runner::Supervised(Supervisor::ourselves())),
+            Run::Command { .. } | Run::Elsewhere => Ok(Runner::Supervised(Supervisor::ourselves())),
         }
     }
 
@@ -157,6 +158,9 @@ impl Site {
             }
             Work::Preflight { slot, back } => assembled(self.preflight(slot, back).await),
             Work::Hook { slot, phase, direction } => self.hook(slot, phase, direction).await,
+            Work::Step { slot, run } => {
+                self.program(slot, &run.command, run.timeout, run.environment).await
+            }
             Work::Stop => self.stop().await,
             Work::Switch { to } => self.switch(to).await,
             Work::Start => self.start().await,
@@ -188,6 +192,7 @@ impl Site {
     /// Starts the current release, or finds it running.
     pub async fn start(&self) -> Answer {
         match &self.config.run {
+            Run::Elsewhere => Answer::Done,
             Run::Unit(name) => match unit::start(name).await {
                 Ok(()) => Answer::Done,
                 Err(error) => Answer::Failed(chain(&error)),
@@ -232,6 +237,7 @@ impl Site {
     /// Stops the application: done when nothing of it runs.
     async fn stop(&self) -> Answer {
         match &self.config.run {
+            Run::Elsewhere => Answer::Done,
             Run::Unit(name) => match unit::stop(name).await {
                 Ok(()) => Answer::Done,
                 Err(error) => Answer::Failed(chain(&error)),
@@ -336,11 +342,23 @@ impl Site {
             (Direction::Undo, Some(undo)) => (&undo.command, undo.timeout),
             (Direction::Undo, None) => return Answer::Done,
         };
+        self.program(slot, command, timeout, BTreeMap::new()).await
+    }
+
+    /// Runs a program of a release as hooks run, with `more` in its environment.
+    async fn program(
+        &self,
+        slot: Slot,
+        command: &EntryPath,
+        timeout: Duration,
+        more: BTreeMap<String, String>,
+    ) -> Answer {
         let directory = self.slots.path(&slot);
-        let run = match self.run_of(command.as_str(), Vec::new(), &directory, timeout) {
+        let mut run = match self.run_of(command.as_str(), Vec::new(), &directory, timeout) {
             Ok(run) => run,
             Err(error) => return Answer::Failed(error.to_string()),
         };
+        run.environment.extend(more);
         match hook::run(&run).await {
             Ok(output) => {
                 tracing::info!(hook = %command, output = %output.text, "the hook ended well");

@@ -21,8 +21,8 @@
 //! **Total.** An event that has no meaning in a state is a typed [`Rejection`] and changes nothing.
 //! Answers to effects that are no longer wanted are [`Rejection::Stale`].
 //!
-//! **Always ends.** Forward is bounded by the window, each step back by [`RETURN_STEP_LIMIT`] or the
-//! health deadline, the attempts by [`RETURN_ATTEMPTS`]; after that it is `stuck`, which says so.
+//! **Always ends.** Forward is bounded by the window, each step back by [`RETURN_STEP_LIMIT`], the
+//! rollback reserve or the health deadline, the attempts by [`RETURN_ATTEMPTS`]; after that it is `stuck`, which says so.
 //!
 //! The transitions, each with what causes it; a test explores the machine and compares.
 //!

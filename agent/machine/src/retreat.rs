@@ -15,7 +15,7 @@ pub const RETURN_ATTEMPTS: u32 = 3;
 /// Between two attempts, for whatever was in the way to pass.
 pub const RETURN_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long one step may stay unanswered. Larger than any stop timeout or hook timeout that a host's
+/// How long one step may stay unanswered where no more is reserved for going back. Larger than any stop timeout or hook timeout that a host's
 /// configuration or a package may ask for.
 pub const RETURN_STEP_LIMIT: Duration = Duration::from_mins(15);
 
@@ -130,7 +130,9 @@ impl Machine {
                 step.undoes().map(|phase| Effect::Hook { slot, phase, direction: Direction::Undo })
             }
         };
-        let limit = now.monotonic + RETURN_STEP_LIMIT;
+        // A runbook's way back is one step, and takes what was kept for it.
+        let limit = RETURN_STEP_LIMIT.max(task.assignment.rollback_reserve);
+        let limit = now.monotonic + limit;
         self.timers.insert(Wake::ReturnStepLate, limit);
         if let Some(effect) = effect {
             self.issue(effect, Asked::Work);

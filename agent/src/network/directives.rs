@@ -79,6 +79,9 @@ async fn forward_directives(
             Directive::Stop { order, .. } => {
                 tracing::info!(order = %order.short(), "an order is to stop");
             }
+            Directive::Steps { order, .. } => {
+                tracing::info!(order = %order.short(), "steps of an order were done");
+            }
         }
         if !outbox.push(ToApplier::Directive(Box::new(directive))).await {
             return Ok(());

@@ -39,6 +39,15 @@ pub struct Turn {
     pub order: Digest,
 }
 
+/// A statement of a step that a host waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Done {
+    /// The host, and the order whose runbook it carries out.
+    pub turn: Turn,
+    /// Its place in the log.
+    pub index: u64,
+}
+
 /// What the coordinator says yes and no to.
 pub trait Conduct: Send + Sync + 'static {
     /// Whether a statement may be the next entry of the log.
@@ -54,6 +63,9 @@ pub trait Conduct: Send + Sync + 'static {
 
     /// Which hosts are told that something stands against the order that they are at work on.
     fn stops(&self, situation: &Situation<'_>) -> Vec<Turn>;
+
+    /// Which hosts are shown what people did of the runbook that they carry out.
+    fn steps(&self, situation: &Situation<'_>) -> Vec<Done>;
 
     /// Which entries of the log a host that has policy version `policy_version` is shown for an order.
     fn evidence(&self, state: &State, turn: &Turn, policy_version: u64) -> BTreeSet<u64>;

@@ -32,7 +32,7 @@ mod snapshot;
 pub mod tasks;
 
 pub use append::{Brought, Folded, brought_again};
-pub use conduct::{Conduct, Situation, Turn};
+pub use conduct::{Conduct, Done, Situation, Turn};
 pub use evidence::{Asked, Cleared, Proofs, Selection, clear, not_shorter};
 pub use peer::Peer;
 pub use planner::{Command, Planner, Round, Tell};

@@ -14,14 +14,14 @@ use cutover_shared::key::KeyId;
 use cutover_shared::time::Time;
 
 use crate::append::Folded;
-use crate::conduct::{Conduct, Situation, Turn};
+use crate::conduct::{Conduct, Done, Situation, Turn};
 use crate::register::Register;
 
 /// An order is offered to a host again after so long, if it is still its turn: the host may have refused
 /// for a reason that passes, or the offer may have been lost with a connection.
 const OFFER_AGAIN: Duration = Duration::from_secs(2);
 
-/// A host that is at work is told to stop again after so long.
+/// A host that is at work is told to stop, or what was done of its runbook, again after so long.
 const STOP_AGAIN: Duration = Duration::from_secs(10);
 
 /// How often one looks while a window is open.
@@ -37,6 +37,8 @@ pub enum Command {
     Offer(Digest),
     /// Tell that something stands against this order.
     Stop(Digest),
+    /// Tell what people did of this order's runbook.
+    Steps(Digest),
 }
 
 impl Command {
@@ -45,13 +47,14 @@ impl Command {
         match self {
             Self::Offer(_) => "offer",
             Self::Stop(_) => "stop",
+            Self::Steps(_) => "steps",
         }
     }
 
     /// What it is about.
     pub const fn order(self) -> Digest {
         match self {
-            Self::Offer(order) | Self::Stop(order) => order,
+            Self::Offer(order) | Self::Stop(order) | Self::Steps(order) => order,
         }
     }
 }
@@ -83,6 +86,8 @@ pub struct Round {
 pub struct Planner {
     offers: BTreeMap<Turn, (u64, Duration)>,
     stops: BTreeMap<Turn, (u64, Duration)>,
+    /// Each statement for itself: the next step may be done within a moment of the one before.
+    steps: BTreeMap<Done, (u64, Duration)>,
 }
 
 impl Planner {
@@ -99,16 +104,12 @@ impl Planner {
         let situation = Situation { state: &folded.state, fleet: register.fleet(now), now };
         let offers = conduct.offers(&situation);
         let stops = conduct.stops(&situation);
-        let mut due = due(register, &mut self.stops, &stops, STOP_AGAIN, monotonic, Command::Stop);
-        due.extend(self::due(
-            register,
-            &mut self.offers,
-            &offers,
-            OFFER_AGAIN,
-            monotonic,
-            Command::Offer,
-        ));
-        let idle = offers.is_empty() && stops.is_empty();
+        let steps = conduct.steps(&situation);
+        let telling = Telling { register, monotonic };
+        let mut due = telling.due(&mut self.stops, &stops, STOP_AGAIN, Command::Stop);
+        due.extend(telling.due(&mut self.steps, &steps, STOP_AGAIN, Command::Steps));
+        due.extend(telling.due(&mut self.offers, &offers, OFFER_AGAIN, Command::Offer));
+        let idle = offers.is_empty() && stops.is_empty() && steps.is_empty();
         let next = if idle { next_look(&folded.state, now) } else { Some(TICK) };
         Round { turn_out, tell: due, next }
     }
@@ -117,32 +118,59 @@ impl Planner {
     pub fn untold(&mut self, tell: &Tell) {
         let turn = Turn { host: tell.host, order: tell.command.order() };
         match tell.command {
-            Command::Offer(_) => self.offers.remove(&turn),
-            Command::Stop(_) => self.stops.remove(&turn),
-        };
+            Command::Offer(_) => self.offers.retain(|told, _| *told != turn),
+            Command::Stop(_) => self.stops.retain(|told, _| *told != turn),
+            Command::Steps(_) => self.steps.retain(|told, _| told.turn != turn),
+        }
     }
 }
 
-/// The turns that are to be told now. They are taken to be told.
-fn due(
-    register: &Register,
-    told: &mut BTreeMap<Turn, (u64, Duration)>,
-    turns: &[Turn],
-    again: Duration,
-    monotonic: Duration,
-    command: fn(Digest) -> Command,
-) -> Vec<Tell> {
-    told.retain(|_, (_, then)| monotonic.saturating_sub(*then) < again);
-    let mut due = Vec::new();
-    for turn in turns {
-        let Some(stream) = register.stream(&turn.host) else { continue };
-        if told.get(turn).is_some_and(|(number, _)| *number == stream) {
-            continue;
-        }
-        told.insert(*turn, (stream, monotonic));
-        due.push(Tell { host: turn.host, stream, command: command(turn.order) });
+/// What hosts are told again and again until it is over.
+trait Told: Copy + Ord {
+    /// Which host, of which order.
+    fn turn(&self) -> Turn;
+}
+
+impl Told for Turn {
+    fn turn(&self) -> Turn {
+        *self
     }
-    due
+}
+
+impl Told for Done {
+    fn turn(&self) -> Turn {
+        self.turn
+    }
+}
+
+/// Whom one look can tell anything, and when it is.
+struct Telling<'a> {
+    register: &'a Register,
+    monotonic: Duration,
+}
+
+impl Telling<'_> {
+    /// What is to be told now. It is taken to be told.
+    fn due<T: Told>(
+        &self,
+        told: &mut BTreeMap<T, (u64, Duration)>,
+        all: &[T],
+        again: Duration,
+        command: fn(Digest) -> Command,
+    ) -> Vec<Tell> {
+        told.retain(|_, (_, then)| self.monotonic.saturating_sub(*then) < again);
+        let mut due = Vec::new();
+        for it in all {
+            let turn = it.turn();
+            let Some(stream) = self.register.stream(&turn.host) else { continue };
+            if told.get(it).is_some_and(|(number, _)| *number == stream) {
+                continue;
+            }
+            told.insert(*it, (stream, self.monotonic));
+            due.push(Tell { host: turn.host, stream, command: command(turn.order) });
+        }
+        due
+    }
 }
 
 /// Hosts with an open stream that were retired.

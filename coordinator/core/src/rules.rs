@@ -10,6 +10,7 @@ use cutover_shared::fold::{RollbackCase, State};
 use cutover_shared::key::KeyId;
 use cutover_shared::name::Name;
 use cutover_shared::package::check::Checked;
+use cutover_shared::package::runbook::Awaited;
 use cutover_shared::policy::{KeyStatus, Role};
 use cutover_shared::protocol::{ApplicationReport, Fleet, HostView};
 use cutover_shared::refusal::{Code, Refusal};
@@ -18,7 +19,7 @@ use cutover_shared::statement::{Phase, Release};
 use cutover_shared::time::Time;
 use cutover_shared::turn;
 
-use crate::conduct::{Conduct, Situation, Turn};
+use crate::conduct::{Conduct, Done, Situation, Turn};
 
 /// The conduct of the product.
 #[derive(Debug, Clone, Copy, Default)]
@@ -102,6 +103,22 @@ impl Conduct for Rules {
                     .is_err_and(|refusal| STOPPING.contains(&refusal.code))
             })
             .collect()
+    }
+
+    fn steps(&self, situation: &Situation<'_>) -> Vec<Done> {
+        let connected = situation.fleet.hosts.iter().filter(|view| view.connected);
+        let done = connected.flat_map(|view| {
+            let host = view.host_key;
+            reports(view).filter_map(move |report| {
+                let order = report.order?;
+                let awaited = Awaited::parse(&report.step)?;
+                let (_, booking) = situation.state.booking(&order)?;
+                let newest =
+                    booking.steps.iter().rev().find(|it| awaited.is_of(&host, it.says()))?;
+                Some(Done { turn: Turn { host, order }, index: newest.index() })
+            })
+        });
+        done.collect()
     }
 
     fn evidence(&self, state: &State, turn: &Turn, policy_version: u64) -> BTreeSet<u64> {

@@ -32,6 +32,7 @@ use super::exceptions::{ExceptionReport, exceptions};
 use super::exit::Failure;
 use super::names;
 use super::status::{BookingReport, HostReport};
+use super::step;
 
 /// Tell what happened to a release, what happens next, who must act, and by when
 ///
@@ -58,7 +59,11 @@ pub async fn run(context: &Context, args: &ExplainArgs) -> Result<(), Failure> {
     let synced = client.sync().await?;
     let case = names::release(&synced.state, &args.release)?;
     let fleet = client.fleet().await?;
-    let explained = explain(args, &synced.state, &fleet, case, context.now())?;
+    let mut explained = explain(args, &synced.state, &fleet, case, context.now())?;
+    if let Some(waiting) = step::waiting(&fleet, case).first() {
+        let runbook = step::runbook(&client, case).await?;
+        explained.next = Some(next::of_step(&synced.state, case, waiting, &runbook));
+    }
     context.sink().result(&explained, Explained::text)
 }
 

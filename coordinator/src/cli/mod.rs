@@ -48,6 +48,7 @@ pub mod serve;
 pub mod settings;
 pub mod standard;
 pub mod status;
+pub mod step;
 pub mod submit;
 pub mod suggest;
 pub mod sync;
@@ -124,6 +125,8 @@ enum Command {
     Calendar(calendar::CalendarCommand),
     #[command(subcommand)]
     Window(window::WindowCommand),
+    #[command(subcommand)]
+    Step(step::StepCommand),
     Hold(hold::HoldArgs),
     Resume(resume::ResumeArgs),
     Cancel(cancel::CancelArgs),
@@ -210,6 +213,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Suggest(args) => suggest::run(context, args).await,
         Command::Calendar(command) => calendar::run(context, command).await,
         Command::Window(command) => window::run(context, command).await,
+        Command::Step(command) => step::run(context, command).await,
         Command::Hold(args) => hold::run(context, args).await,
         Command::Resume(args) => resume::run(context, args).await,
         Command::Cancel(args) => cancel::run(context, args).await,

@@ -17,6 +17,9 @@ const FILES: [(&str, &str); 3] = [
     (INSTRUCTIONS, include_str!("scaffold/INSTRUCTIONS.md")),
 ];
 
+/// The end of the manifest for targets without an agent.
+const RUNBOOK: &str = include_str!("scaffold/runbook.toml");
+
 /// What stands for the application's name in the texts.
 const APPLICATION: &str = "@APPLICATION@";
 
@@ -65,6 +68,8 @@ pub fn write(
     let files = FILES.map(|(name, text)| (name.to_owned(), text.to_owned()));
     for (name, text) in files.into_iter().chain(needed) {
         let path = root.join(&name);
+        let is_walked = name == MANIFEST && targets.contains(&Target::Zseries);
+        let text = if is_walked { text + RUNBOOK } else { text };
         let text =
             text.replace(APPLICATION, application.as_str()).replace(TARGETS, &words.join(", "));
         let file = OpenOptions::new().write(true).create_new(true).open(&path);

@@ -133,6 +133,7 @@ async fn speak(
         let directive = match command {
             Command::Offer(order) => Directive::Offer { order, evidence },
             Command::Stop(order) => Directive::Stop { order, evidence },
+            Command::Steps(order) => Directive::Steps { order, evidence },
         };
         moving(writer.send(&directive)).await?;
     }

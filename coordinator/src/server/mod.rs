@@ -51,7 +51,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use cutover_coordinator_core::is_snapshot_due;
-pub use cutover_coordinator_core::{Conduct, Rules, Situation, Turn};
+pub use cutover_coordinator_core::{Conduct, Done, Rules, Situation, Turn};
 
 pub use self::start::{Clock, StartError};
 

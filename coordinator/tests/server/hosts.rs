@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cutover_coordinator::server::{Conduct, Rules, Situation, Turn};
+use cutover_coordinator::server::{Conduct, Done, Rules, Situation, Turn};
 use cutover_shared::authorise::{self, ClearanceFacts, Clearances, HostFacts, Order, Question};
 use cutover_shared::case::Case;
 use cutover_shared::digest::Digest;
@@ -109,6 +109,7 @@ impl Host {
                 (order, evidence::open(&evidence, &order, &self.trust).unwrap())
             }
             Directive::Stop { order, .. } => panic!("told to stop {}", order.short()),
+            Directive::Steps { order, .. } => panic!("told of steps of {}", order.short()),
         }
     }
 
@@ -485,6 +486,10 @@ impl Conduct for Hasty {
     }
 
     fn stops(&self, _: &Situation<'_>) -> Vec<Turn> {
+        Vec::new()
+    }
+
+    fn steps(&self, _: &Situation<'_>) -> Vec<Done> {
         Vec::new()
     }
 

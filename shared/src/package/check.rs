@@ -4,6 +4,7 @@
 //! Judgement is not its business: whether the documentation is good, and whether the change is wise,
 //! is for the librarian, security and the board.
 
+mod runbook;
 mod schedule;
 mod tree;
 
@@ -75,6 +76,9 @@ pub fn examine(listing: &Listing, catalogue: &Catalogue) -> Checked {
     }
     let forms = form::read_all(listing, manifest.as_ref(), catalogue, &mut findings);
     check_named(listing, &forms.sources, &mut findings);
+    if let Some(manifest) = &manifest {
+        runbook::check(manifest, &forms.good, &mut findings);
+    }
     Checked { findings: condense(findings), manifest, forms: forms.good }
 }
 

@@ -54,6 +54,8 @@ pub enum Rule {
     Form,
     /// What a form's item names is in the package, with the digest that it gives.
     FormItem,
+    /// The steps of a runbook are about lines of the package's forms, and each element is in one.
+    RunbookElement,
     /// Each file of the payload is named by an item of a form.
     PayloadNotNamed,
     /// Only files, directories and links are there.

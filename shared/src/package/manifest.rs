@@ -37,6 +37,22 @@
 //! activate = { command = "hooks/migrate.sh", timeout = "1m", undo = { command = "hooks/back.sh", timeout = "1m" } }
 //! support = ["hooks/lib"]                    # what hooks use and nobody calls by name
 //!
+//! [[runbook]]                                # for targets without an agent, which a gateway host reaches
+//! name = "hold-job"
+//! by = "operator"                            # or "gateway", or a department of the policy
+//! what = "Hold the job PAYR010 and wait until it has ended."
+//! timeout = "45s"
+//! elements = ["PAYR010 -> PROD.PAYROLL.JCL"] # lines of the forms that it is about
+//! undo = { what = "Release the job PAYR010 again.", timeout = "30s" }  # or no-undo = "why"
+//!
+//! [[runbook]]
+//! name = "move-members"
+//! by = "gateway"
+//! what = "Copies the members into the production libraries."
+//! command = "hooks/move.sh"
+//! timeout = "30s"
+//! undo = { what = "Puts the saved members back.", command = "hooks/back.sh", timeout = "30s" }
+//!
 //! [preflight]                                # what a host has to have before anything is touched
 //! memory-mib = 256
 //! ports = ["{listen}"]                       # nobody else may listen there
@@ -59,6 +75,7 @@
 
 mod agree;
 mod read;
+mod runbook;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -72,6 +89,7 @@ use serde::{Deserialize, Serialize};
 use super::finding::Finding;
 use super::health::{HealthCheck, HealthPolicy, Probe};
 use super::path::EntryPath;
+use super::runbook::RunbookStep;
 use crate::calendar::span::{Ending, Span, Wall, When};
 use crate::name::Name;
 use crate::statement::ChangeType;
@@ -113,6 +131,8 @@ pub struct Manifest {
     pub schedule: Schedule,
     /// `[hooks]`.
     pub hooks: Hooks,
+    /// `[[runbook]]`: how targets without an agent are carried over; none for hosts alone.
+    pub runbook: Vec<RunbookStep>,
     /// `[preflight]`; not written: nothing beyond what every release needs.
     pub preflight: Preflight,
     /// `[[health]]`, at least one.
@@ -331,9 +351,9 @@ impl Manifest {
     }
 
     /// Each program of the package that is run by name, with the field that names it: hooks, what
-    /// undoes them, and the programs of `exec` checks.
+    /// undoes them, the gateway's steps, and the programs of `exec` checks.
     pub fn programs(&self) -> Vec<(String, EntryPath)> {
-        let mut programs = Vec::new();
+        let mut programs = self.runbook_programs();
         for stage in HookStage::ALL {
             let Some(hook) = self.hooks.at(stage) else {
                 continue;
@@ -350,6 +370,19 @@ impl Manifest {
             {
                 programs.push((format!("health[{position}].command[0]"), path));
             }
+        }
+        programs
+    }
+
+    /// Those that a gateway host runs for the runbook's steps.
+    pub fn runbook_programs(&self) -> Vec<(String, EntryPath)> {
+        let mut programs = Vec::new();
+        for (position, step) in self.runbook.iter().enumerate() {
+            let commands = step.deeds().filter_map(|(part, deed)| {
+                let field = format!("runbook[{position}].{part}command");
+                Some((field, deed.command.clone()?))
+            });
+            programs.extend(commands);
         }
         programs
     }

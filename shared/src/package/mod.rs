@@ -34,3 +34,4 @@ pub mod manifest;
 pub mod map;
 pub mod path;
 pub mod prose;
+pub mod runbook;

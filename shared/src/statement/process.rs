@@ -247,6 +247,16 @@ pub enum StepResult {
     },
 }
 
+impl StepResult {
+    /// What was noted with it.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Done { note } => note,
+            Self::Failed { reason } => reason,
+        }
+    }
+}
+
 /// Whoever signs it has seen a statement about a release, and need not be told of it again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

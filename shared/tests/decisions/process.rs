@@ -330,6 +330,7 @@ fn a_step_is_an_operators_for_a_host_of_the_booking() {
         result: StepResult::Done { note: String::new() },
     };
     assert_eq!(code(world.say(&["max"], step("p1"))), Code::RoleMissing);
+    assert_eq!(code(world.say(&["sue"], step("p1"))), Code::DutiesNotSeparate);
     assert_eq!(code(world.say(&["ops"], step("s1"))), Code::WrongHost);
     world.say(&["ops"], step("p1")).unwrap();
     let (_, booking) = world.state.booking(&way.booking).unwrap();

@@ -149,6 +149,7 @@ fn requests_and_responses() {
         line("response.forms", &Response::Forms(vec!["form".to_owned()])),
         line("directive.offer", &Directive::Offer { order, evidence: evidence() }),
         line("directive.stop", &Directive::Stop { order, evidence: evidence() }),
+        line("directive.steps", &Directive::Steps { order, evidence: evidence() }),
         line("report", &report()),
     ];
     crate::compare("messages.txt", &lines);

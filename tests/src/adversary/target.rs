@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use cutover_applier_core::{
-    Answer, ApplicationSettings, Core, Hooks, HostSettings, Input, Ledger, Level, Output, Outside,
-    Package, ProbeKind, Saved, Unread, Work,
+    Answer, ApplicationSettings, Core, Driver, Hooks, HostSettings, Input, Ledger, Level, Output,
+    Outside, Package, ProbeKind, Saved, Unread, Work,
 };
 use cutover_machine::{Assignment, EffectId, Now, Reading, Sample, Slot, State, What};
 use cutover_shared::digest::Digest;
@@ -328,7 +328,11 @@ impl Target {
                 self.current = slot.as_ref().map(slot_name);
                 Answer::Done
             }
-            Work::Preflight { .. } | Work::Hook { .. } | Work::Stop | Work::Start => Answer::Done,
+            Work::Preflight { .. }
+            | Work::Hook { .. }
+            | Work::Step { .. }
+            | Work::Stop
+            | Work::Start => Answer::Done,
         })
     }
 
@@ -398,8 +402,12 @@ pub fn clocks(since: Duration) -> Now {
 
 /// What a host with these settings is told of itself.
 pub fn settings(host: &str, environment: &str) -> HostSettings {
-    let application =
-        ApplicationSettings { hooks: Hooks::Refused, probes: [ProbeKind::Tcp].into(), retain: 2 };
+    let application = ApplicationSettings {
+        driver: Driver::Slot,
+        hooks: Hooks::Refused,
+        probes: [ProbeKind::Tcp].into(),
+        retain: 2,
+    };
     let applications: BTreeMap<Name, _> = [(name(APPLICATION), application)].into();
     HostSettings { host: name(host), environment: name(environment), applications }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Parser;
 use cutover_coordinator::config;
-use cutover_coordinator::server::{self, Conduct, Rules, Situation, Turn};
+use cutover_coordinator::server::{self, Conduct, Done, Rules, Situation, Turn};
 use cutover_shared::digest::Digest;
 use cutover_shared::fold::State;
 use cutover_shared::key::KeyId;
@@ -57,6 +57,10 @@ impl Conduct for Cheat {
 
     fn stops(&self, _: &Situation<'_>) -> Vec<Turn> {
         Vec::new()
+    }
+
+    fn steps(&self, situation: &Situation<'_>) -> Vec<Done> {
+        Rules.steps(situation)
     }
 
     fn evidence(&self, state: &State, turn: &Turn, policy_version: u64) -> BTreeSet<u64> {

@@ -12,6 +12,12 @@ use serde_json::Value;
 use super::people::{Desk, path};
 use super::process::Process;
 
+/// How the demonstration service runs on a host.
+pub const SERVES: &str = "run = { start = [\"bin/serve\"], stop-timeout = \"5s\" }";
+
+/// That a host is the gateway to where the application runs.
+pub const GATEWAY: &str = "driver = \"runbook\"";
+
 /// A host of a stage.
 #[derive(Debug)]
 pub struct Host {
@@ -29,6 +35,17 @@ pub struct Host {
 impl Host {
     /// Configures a host, joins it, and starts both halves of the agent.
     pub fn start(desk: &Desk, name: &str, environment: &str, join: &str) -> anyhow::Result<Self> {
+        Self::start_as(desk, name, environment, join, SERVES)
+    }
+
+    /// The same; `runs` is what its configuration says of how the application runs.
+    pub fn start_as(
+        desk: &Desk,
+        name: &str,
+        environment: &str,
+        join: &str,
+        runs: &str,
+    ) -> anyhow::Result<Self> {
         let directory = desk.directory.join(name);
         for part in ["inhibit", "state", "spool"] {
             std::fs::create_dir_all(directory.join(part))?;
@@ -43,7 +60,7 @@ impl Host {
             applier: None,
             agent: None,
         };
-        host.configure(environment)?;
+        host.configure(environment, runs)?;
         let status = host.command("cutover-applier").args(["join", join]).output()?;
         anyhow::ensure!(
             status.status.success(),
@@ -55,7 +72,7 @@ impl Host {
         Ok(host)
     }
 
-    fn configure(&self, environment: &str) -> anyhow::Result<()> {
+    fn configure(&self, environment: &str, runs: &str) -> anyhow::Result<()> {
         let user = user()?;
         let at = |part: &str| path(&self.directory.join(part));
         let applier = format!(
@@ -63,7 +80,7 @@ impl Host {
              agent-user = {user:?}\nprobe-user = {user:?}\ninhibit-directory = {:?}\nprobe = {:?}\n\
              [log]\nfilter = \"info\"\n\
              [applications.web]\nroot = {:?}\nowner = {user:?}\nuser = {user:?}\nhooks = \"allowed\"\n\
-             run = {{ start = [\"bin/serve\"], stop-timeout = \"5s\" }}\n\
+             {runs}\n\
              variables = {{ listen = {:?}, node = {:?} }}\n",
             self.name,
             at("state"),

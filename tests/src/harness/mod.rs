@@ -166,12 +166,21 @@ impl Stage {
 
     /// Adds a host by grant and join string, and waits until the log knows it.
     pub async fn add_host(&mut self, name: &str, environment: &str) -> anyhow::Result<()> {
+        self.add(name, environment, host::SERVES).await
+    }
+
+    /// The same with a host that carries out runbooks.
+    pub async fn add_gateway(&mut self, name: &str, environment: &str) -> anyhow::Result<()> {
+        self.add(name, environment, host::GATEWAY).await
+    }
+
+    async fn add(&mut self, name: &str, environment: &str, runs: &str) -> anyhow::Result<()> {
         let granted = self.desk.run(
             "olga",
             &["host", "grant", "--environment", environment, "--application", "web", "--for", "1h"],
         )?;
         let join = text(&granted, "join")?;
-        let host = Host::start(&self.desk, name, environment, &join)?;
+        let host = Host::start_as(&self.desk, name, environment, &join, runs)?;
         self.hosts.insert(name.to_owned(), host);
         let name = name.parse()?;
         self.until("the host is enrolled", |state| state.host_named(&name).map(|_| ())).await

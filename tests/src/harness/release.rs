@@ -22,6 +22,8 @@ pub struct Made<'a> {
     pub instead: &'a [(&'a str, &'a str)],
     /// Files under `hooks/`: name and text.
     pub hooks: &'a [(&'a str, &'a str)],
+    /// More files under `forms/`: name and text.
+    pub forms: &'a [(&'a str, &'a str)],
     /// A script in the place of the service, which it finds beside itself as `real`.
     pub serve: Option<&'a str>,
 }
@@ -70,6 +72,9 @@ fn write(desk: &Desk, directory: &Path, version: &str, made: &Made<'_>) -> anyho
     std::fs::write(directory.join("NOTES.md"), NOTES)?;
     std::fs::write(directory.join("INSTRUCTIONS.md"), INSTRUCTIONS)?;
     std::fs::write(directory.join("forms/cot-f052.toml"), FORM)?;
+    for (name, text) in made.forms {
+        std::fs::write(directory.join("forms").join(name), text)?;
+    }
     Ok(())
 }
 

@@ -289,6 +289,7 @@ impl Coordinator {
         let directive = match tell.command {
             Command::Offer(_) => Directive::Offer { order, evidence },
             Command::Stop(_) => Directive::Stop { order, evidence },
+            Command::Steps(_) => Directive::Steps { order, evidence },
         };
         Some((tell.host, directive))
     }

@@ -597,6 +597,7 @@ impl Fleet {
                 let word = match &directive {
                     Directive::Offer { .. } => "offer",
                     Directive::Stop { .. } => "stop",
+                    Directive::Steps { .. } => "steps",
                 };
                 self.transcript
                     .line(self.now, &format!("{} is told: {word}", self.hosts[host].name));

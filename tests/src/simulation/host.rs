@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use cutover_applier_core::{
-    ApplicationSettings, Core, Hooks, HostSettings, ProbeKind, Running, Saved, Work,
+    ApplicationSettings, Core, Driver, Hooks, HostSettings, ProbeKind, Running, Saved, Work,
 };
 use cutover_machine::{EffectId, Now};
 use cutover_shared::digest::Digest;
@@ -122,6 +122,7 @@ impl Host {
 
     fn settings(&self) -> HostSettings {
         let settings = ApplicationSettings {
+            driver: Driver::Slot,
             hooks: Hooks::Allowed,
             probes: [ProbeKind::Http, ProbeKind::Tcp, ProbeKind::Exec].into(),
             retain: 2,

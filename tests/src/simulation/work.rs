@@ -151,6 +151,7 @@ impl Fleet {
             Work::Check { .. } => self.random.between(10, 200),
             Work::Preflight { .. }
             | Work::Hook { .. }
+            | Work::Step { .. }
             | Work::Switch { .. }
             | Work::CleanUp { .. } => self.random.between(5, 60),
         };
@@ -213,6 +214,7 @@ impl Fleet {
             Work::Fetch { .. }
             | Work::Copy { .. }
             | Work::Hook { .. }
+            | Work::Step { .. }
             | Work::Stop
             | Work::Switch { .. }
             | Work::Start
@@ -246,7 +248,7 @@ impl Fleet {
                 Answer::Failed("the release is not on this host any longer".to_owned())
             }
             Work::Preflight { .. } if full => Answer::Blocked("the disk is full".to_owned()),
-            Work::Preflight { .. } | Work::Hook { .. } => Answer::Done,
+            Work::Preflight { .. } | Work::Hook { .. } | Work::Step { .. } => Answer::Done,
             Work::Stop => {
                 self.hosts[host].process = None;
                 Answer::Done

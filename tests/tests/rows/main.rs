@@ -6,6 +6,7 @@ mod row_01_drift;
 mod row_02_rehearsal;
 mod row_03_package;
 mod row_04_forms;
+mod row_04_runbook;
 mod row_05_impact;
 mod row_07_review;
 mod row_08_suggest;

@@ -136,7 +136,9 @@ async fn row_04_the_target_decides_which_forms_are_needed() -> anyhow::Result<()
     let manifest = source.join("release.toml");
     let hosts = std::fs::read_to_string(&manifest)?;
     let with = |targets: &str| {
-        std::fs::write(&manifest, hosts.replace("targets = [\"hosts\"]", targets))?;
+        let runbook = if targets.contains("zseries") { super::row_04_runbook::SMALL } else { "" };
+        let text = hosts.replace("targets = [\"hosts\"]", targets);
+        std::fs::write(&manifest, format!("{text}\n{runbook}"))?;
         faulty(&stage, &source)
     };
     ensure!(with("targets = [\"hosts\"]")?.is_empty());

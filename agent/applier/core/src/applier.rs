@@ -1,7 +1,7 @@
 //! The core itself: the one owner of everything that this host trusts and does.
 //!
 //! The parts, by what they answer: `offers` and `stops` (what the coordinator sent), `clearances`,
-//! `effects` and `persist` (what the deployment machines ask for), `membership` (joining, and what the log
+//! `effects`, `runbook` and `persist` (what the deployment machines ask for), `membership` (joining, and what the log
 //! has acknowledged), `refusals` (how an order is refused).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -18,6 +18,7 @@ use crate::deployment::Deployment;
 use crate::input::{Input, Outside};
 use crate::outcome::Reporter;
 use crate::output::{Note, Output};
+use crate::runbook::Walk;
 use crate::saved::{Saved, SavedApplication, SavedTrust};
 use crate::settings::HostSettings;
 
@@ -133,7 +134,9 @@ impl Core {
     #[must_use = "a timeout that nobody waits for never comes"]
     pub fn poll_timeout(&self, now: Now) -> Option<Duration> {
         let machines = self.deployments.values().filter_map(|it| it.machine.poll_timeout(now));
-        let ours = self.deployments.values().flat_map(|it| [it.restart_due, it.vigil.due()]);
+        let step = |it: &Deployment| it.walk.as_ref().and_then(Walk::due);
+        let ours = self.deployments.values();
+        let ours = ours.flat_map(|it| [it.restart_due, it.vigil.due(), step(it)]);
         let ours = ours.flatten().map(|due| due.saturating_sub(now.monotonic));
         machines.map(|timeout| timeout.after).chain(ours).min()
     }
@@ -166,6 +169,7 @@ impl Core {
             if let Some(deployment) = self.deployments.get_mut(&name) {
                 deployment.machine.handle_timeout(outside.now);
             }
+            self.step_if_late(&name, outside);
             self.carry_out(&name, outside);
             self.restart_if_due(&name, outside.now);
             self.keep_watch(&name, outside.now);

@@ -1,5 +1,7 @@
 //! From an authorised order and its package's manifest to what the deployment machine is told to do.
 
+use std::collections::BTreeSet;
+
 use cutover_machine::{
     Assignment, HealthPolicy, HookPhase, Hooks as MachineHooks, Kind, Rejection, Reversibility,
 };
@@ -7,11 +9,13 @@ use cutover_shared::authorise::Order;
 use cutover_shared::digest::Digest;
 use cutover_shared::name::Name;
 use cutover_shared::package::health::Probe;
-use cutover_shared::package::manifest::{HookStage, Manifest};
+use cutover_shared::package::manifest::{HookStage, Manifest, Target};
+use cutover_shared::package::runbook::{Doer, RunbookStep};
+use cutover_shared::policy::TrustPolicy;
 use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::window::Window;
 
-use crate::settings::{ApplicationSettings, Hooks, ProbeKind};
+use crate::settings::{ApplicationSettings, Driver, Hooks, ProbeKind};
 
 pub(crate) fn coded(text: &str) -> Refusal {
     let (name, facts) = text.split_once(": ").unwrap_or(("", text));
@@ -62,9 +66,23 @@ pub(crate) fn accept(
 
 /// Whether the host lets a package with this manifest do what it is about to.
 pub fn allow(manifest: &Manifest, host: &ApplicationSettings) -> Result<(), Refusal> {
-    let hooks = HookStage::ALL.into_iter().any(|stage| manifest.hooks.at(stage).is_some());
+    let refused = |facts: String| Err(Refusal::new(Code::Inhibited, facts));
+    let hooks = match host.driver {
+        Driver::Slot if !manifest.targets.contains(&Target::Hosts) => {
+            return refused(
+                "the package is for targets without an agent, and this host's configuration makes it \
+                 no gateway to them (driver = \"runbook\")"
+                    .to_owned(),
+            );
+        }
+        Driver::Runbook if manifest.runbook.is_empty() => {
+            return refused("this host is a gateway, and the package has no runbook".to_owned());
+        }
+        Driver::Slot => HookStage::ALL.into_iter().any(|stage| manifest.hooks.at(stage).is_some()),
+        Driver::Runbook => !manifest.runbook_programs().is_empty(),
+    };
     if hooks && host.hooks == Hooks::Refused {
-        return Err(Refusal::new(Code::Inhibited, "this host's configuration refuses hooks"));
+        return refused("this host's configuration refuses hooks".to_owned());
     }
     for check in &manifest.health {
         let kind = match check.probe {
@@ -82,15 +100,29 @@ pub fn allow(manifest: &Manifest, host: &ApplicationSettings) -> Result<(), Refu
                 "this host's configuration refuses the package's programs ({})",
                 check.name
             );
-            return Err(Refusal::new(Code::Inhibited, facts));
+            return refused(facts);
         }
         if !host.probes.contains(&kind) {
             let facts =
                 format!("this host's configuration refuses {kind:?} checks ({})", check.name);
-            return Err(Refusal::new(Code::Inhibited, facts));
+            return refused(facts);
         }
     }
     Ok(())
+}
+
+/// Whether somebody can speak for each department that the runbook waits for.
+pub(crate) fn speaks(manifest: &Manifest, policy: Option<&TrustPolicy>) -> Result<(), Refusal> {
+    let unknown = |step: &&RunbookStep| match &step.by {
+        Doer::Gateway | Doer::Operator => false,
+        Doer::Department(name) => policy.is_none_or(|policy| policy.department(name).is_none()),
+    };
+    let Some(step) = manifest.runbook.iter().find(unknown) else { return Ok(()) };
+    let facts = format!(
+        "the runbook's step {} is by {}, and the policy has no such department",
+        step.name, step.by
+    );
+    Err(Refusal::new(Code::SubjectUnknown, facts))
 }
 
 /// What an order to go forward says beside the package's own manifest.
@@ -127,14 +159,28 @@ impl Terms {
     }
 }
 
-/// What the deployment machine is told to do, to bring in a package with this manifest on these terms.
-pub fn forward_assignment(manifest: &Manifest, name: &Name, terms: &Terms) -> Assignment {
+/// The hooks of a package on a host with this driver: a gateway's whole runbook is one of them.
+fn hooks(manifest: &Manifest, driver: Driver) -> MachineHooks {
+    if driver == Driver::Runbook {
+        let runbook = BTreeSet::from([HookPhase::Activate]);
+        return MachineHooks { forward: runbook.clone(), undo: runbook };
+    }
     let present = |stage: &HookStage| manifest.hooks.at(*stage).is_some();
     let undone =
         |stage: &HookStage| manifest.hooks.at(*stage).is_some_and(|hook| hook.undo.is_some());
     let phases = |test: &dyn Fn(&HookStage) -> bool| {
         HookStage::ALL.into_iter().filter(|stage| test(stage)).map(phase).collect()
     };
+    MachineHooks { forward: phases(&present), undo: phases(&undone) }
+}
+
+/// What the deployment machine is told to do, to bring in a package with this manifest on these terms.
+pub fn forward_assignment(
+    manifest: &Manifest,
+    name: &Name,
+    terms: &Terms,
+    driver: Driver,
+) -> Assignment {
     let policy = &manifest.health_policy;
     let slowest = manifest.health.iter().map(|check| check.timeout).max();
     Assignment {
@@ -148,7 +194,7 @@ pub fn forward_assignment(manifest: &Manifest, name: &Name, terms: &Terms) -> As
         window_end: terms.window.end,
         apply_budget: terms.apply_budget,
         rollback_reserve: terms.rollback_reserve,
-        hooks: MachineHooks { forward: phases(&present), undo: phases(&undone) },
+        hooks: hooks(manifest, driver),
         health: HealthPolicy {
             start_grace: policy.start_grace,
             interval: policy.interval,

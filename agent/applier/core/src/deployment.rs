@@ -16,6 +16,7 @@ use crate::drift::Vigil;
 use crate::input::Running;
 use crate::outcome::step_name;
 use crate::package::Package;
+use crate::runbook::Walk;
 
 /// An application and what is going on with it.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub(crate) struct Deployment {
     pub(crate) stop_waits: Option<EffectId>,
     /// The watch over what is deployed.
     pub(crate) vigil: Vigil,
+    /// The runbook that is being carried out.
+    pub(crate) walk: Option<Walk>,
 }
 
 /// An order that is looked at or in hand, with everything that it stands on.
@@ -101,6 +104,7 @@ impl Deployment {
             restarting: false,
             stop_waits: None,
             vigil: Vigil::default(),
+            walk: None,
         }
     }
 
@@ -125,10 +129,11 @@ impl Deployment {
     /// What to tell of it.
     pub(crate) fn report(&self, name: &Name) -> ApplicationReport {
         let record = self.machine.record();
-        let step = match record.state.going_forward() {
-            Some((_, point)) => step_name(point).to_owned(),
-            None if self.hand.is_some() => "looking".to_owned(),
-            None => self.machine.phase().to_string(),
+        let step = match (&self.walk, record.state.going_forward()) {
+            (Some(walk), _) => walk.told(),
+            (None, Some((_, point))) => step_name(point).to_owned(),
+            (None, None) if self.hand.is_some() => "looking".to_owned(),
+            (None, None) => self.machine.phase().to_string(),
         };
         let fetching = self.machine.phase() == MachinePhase::Fetching;
         ApplicationReport {

@@ -229,7 +229,7 @@ mod tests {
     use crate::input::{Answer, Input, Ledger, Nonces};
     use crate::output::Work;
     use crate::saved::Saved;
-    use crate::settings::{ApplicationSettings, Hooks, HostSettings};
+    use crate::settings::{ApplicationSettings, Driver, Hooks, HostSettings};
 
     /// A core, its clock, and what it wrote down last.
     struct Bench {
@@ -303,8 +303,12 @@ mod tests {
     }
 
     fn settings() -> HostSettings {
-        let web_settings =
-            ApplicationSettings { hooks: Hooks::Refused, probes: [].into(), retain: 1 };
+        let web_settings = ApplicationSettings {
+            driver: Driver::Slot,
+            hooks: Hooks::Refused,
+            probes: [].into(),
+            retain: 1,
+        };
         HostSettings {
             host: "web-1".parse().unwrap(),
             environment: "production".parse().unwrap(),

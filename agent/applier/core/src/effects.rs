@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cutover_machine::{
-    Assignment, ClearancePhase, Decision, Effect, EffectId, Issued, Kind, Now, Slot,
+    Assignment, ClearancePhase, Decision, Effect, EffectId, HookPhase, Issued, Kind, Now, Slot,
 };
 use cutover_shared::name::Name;
 use cutover_shared::protocol::FromApplier;
@@ -46,6 +46,11 @@ impl Core {
                 self.preflight(name, id, assignment.slot(), outside);
             }
             Effect::Stop => self.stop(name, id),
+            Effect::Hook { slot, phase: HookPhase::Activate, direction }
+                if self.is_gateway(name) =>
+            {
+                self.walk(name, id, (slot, direction), outside);
+            }
             effect @ (Effect::Hook { .. }
             | Effect::Switch { .. }
             | Effect::Start { .. }
@@ -83,8 +88,9 @@ impl Core {
 
     fn abort(&mut self, name: &Name, id: EffectId, of: EffectId, now: Now) {
         self.let_go(name, of);
+        let nothing_runs = self.leave_runbook(name, of);
         let Some(deployment) = self.deployments.get_mut(name) else { return };
-        if deployment.stop_waits == Some(of) {
+        if nothing_runs || deployment.stop_waits == Some(of) {
             deployment.stop_waits = None;
             let _ = deployment.machine.handle_done(id, now);
             return;
@@ -164,6 +170,7 @@ impl Core {
     ) {
         self.let_go(name, effect);
         let now = outside.now;
+        let Err(answer) = self.step_answered(name, effect, answer, outside) else { return };
         let answer = if let Answer::Repaired(drift, running) = answer {
             self.link_repaired(name, *drift, outside);
             running.map_or(Answer::Done, Answer::Started)

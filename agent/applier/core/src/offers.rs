@@ -17,12 +17,13 @@ use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::statement::Phase;
 
 use crate::applier::Core;
-use crate::assignment::{Terms, accept, coded, forward_assignment, refusal_of};
+use crate::assignment::{Terms, accept, coded, forward_assignment, refusal_of, speaks};
 use crate::deployment::Hand;
 use crate::input::Outside;
 use crate::output::{Note, Output};
 use crate::package::Package;
-use crate::saved::SavedOrder;
+use crate::saved::{SavedOrder, SavedRunbook};
+use crate::settings::Driver;
 
 /// An order that is looked at for longer than this without getting anywhere gives way to a new offer.
 const LOOKING_TOO_LONG: std::time::Duration = std::time::Duration::from_secs(10);
@@ -33,6 +34,7 @@ impl Core {
         match directive {
             Directive::Offer { order, evidence } => self.offer(order, &evidence, outside),
             Directive::Stop { order, evidence } => self.stop_order(order, &evidence, outside),
+            Directive::Steps { order, evidence } => self.steps_shown(order, &evidence, outside),
         }
     }
 
@@ -198,7 +200,12 @@ impl Core {
             Err(refusal) => return self.refuse(Some(name), order, about, &refusal, outside),
         };
         let saved = SavedOrder { order, end: returning.not_after(), iteration: None };
-        self.take_up(name, assignment, saved, about, outside);
+        self.take_up(name, assignment, (saved, None), about, outside);
+    }
+
+    /// Whether this host is a gateway for the application.
+    pub(crate) fn is_gateway(&self, name: &Name) -> bool {
+        self.settings.applications.get(name).is_some_and(|it| it.driver == Driver::Runbook)
     }
 
     fn return_assignment(
@@ -208,6 +215,11 @@ impl Core {
         now: Now,
     ) -> Result<Assignment, Refusal> {
         let refused = |facts: &str| Refusal::new(Code::RollbackNotAuthorised, facts);
+        if self.is_gateway(name) {
+            return Err(refused(
+                "a gateway takes back nothing by order: release a package whose runbook does it",
+            ));
+        }
         let saved = self.saved.applications.get(name).ok_or(refused("nothing is installed"))?;
         let to = saved.history.first().filter(|slot| slot.package == order.to());
         let to = to.ok_or(refused("the release to go back to is not on disk"))?;
@@ -250,6 +262,9 @@ impl Core {
             let cleared =
                 cleared.ok_or(Refusal::new(Code::NotCleared, "no clearance is at hand"))?;
             accept(package.manifest(), cleared, settings)?;
+            if settings.driver == Driver::Runbook {
+                speaks(package.manifest(), hand.opened.state().policy())?;
+            }
             Ok((package, cleared.clone()))
         });
         let (package, cleared) = match accepted {
@@ -265,18 +280,22 @@ impl Core {
         let candidate = cleared.candidate();
         let generation = deployment.machine.record().generation + 1;
         let terms = Terms::of(&cleared, generation);
-        let assignment = forward_assignment(package.manifest(), name, &terms);
+        let driver = settings.driver;
+        let assignment = forward_assignment(package.manifest(), name, &terms, driver);
+        let steps = package.manifest().runbook.clone();
+        let runbook =
+            (driver == Driver::Runbook).then_some(SavedRunbook { order, steps, begun: 0 });
         let saved =
             SavedOrder { order, end: candidate.window().end, iteration: candidate.iteration() };
         hand.package = Some(package);
-        self.take_up(name, assignment, saved, about, outside);
+        self.take_up(name, assignment, (saved, runbook), about, outside);
     }
 
     fn take_up(
         &mut self,
         name: &Name,
         assignment: Assignment,
-        order: SavedOrder,
+        (order, runbook): (SavedOrder, Option<SavedRunbook>),
         about: Option<(Digest, Digest)>,
         outside: &mut Outside<'_>,
     ) {
@@ -288,6 +307,7 @@ impl Core {
                 deployment.progress = None;
                 if let Some(saved) = self.saved.applications.get_mut(name) {
                     saved.order = Some(order);
+                    saved.runbook = runbook;
                 }
                 self.note(Note::info("taken up").of(name).about(id));
             }

@@ -7,6 +7,7 @@ use cutover_shared::protocol::FromApplier;
 
 use crate::input::Running;
 use crate::package::Package;
+use crate::runbook::StepRun;
 
 /// Something to do.
 #[derive(Debug)]
@@ -123,6 +124,13 @@ pub enum Work {
         /// The hook or its undo.
         direction: Direction,
     },
+    /// Run the command of a runbook's step.
+    Step {
+        /// The release whose runbook it is.
+        slot: Slot,
+        /// The command.
+        run: StepRun,
+    },
     /// Stop the application. Done when nothing of it runs, also when nothing ran.
     Stop,
     /// Let the link name `to`; `None`: remove it. Done when it is synced.
@@ -191,7 +199,8 @@ impl Work {
         match self {
             Self::Fetch { .. } | Self::Copy { .. } => "assemble",
             Self::Preflight { .. } => "preflight",
-            Self::Hook { .. } => "hook",
+            // A step is a part of what the machine calls a hook.
+            Self::Hook { .. } | Self::Step { .. } => "hook",
             Self::Stop => "stop",
             Self::Switch { .. } => "switch",
             Self::Start => "start",

@@ -9,6 +9,7 @@ use cutover_shared::dsse::Envelope;
 use cutover_shared::evidence::Trust;
 use cutover_shared::log::TreeHead;
 use cutover_shared::name::Name;
+use cutover_shared::package::runbook::RunbookStep;
 use cutover_shared::policy::TrustPolicy;
 use cutover_shared::protocol::Join;
 use cutover_shared::time::Time;
@@ -90,6 +91,19 @@ pub struct SavedApplication {
     pub brought: Vec<(u64, Digest)>,
     /// The deviations of the committed release that were told: the path, and what was found there.
     pub drifts: Vec<(String, Digest)>,
+    /// On a gateway: the runbook of the newest order.
+    pub runbook: Option<SavedRunbook>,
+}
+
+/// A runbook, and how far it was carried out: what has to be known to take it back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedRunbook {
+    /// The `booking` statement whose runbook it is.
+    pub order: Digest,
+    /// Its steps.
+    pub steps: Vec<RunbookStep>,
+    /// How many of them, from the first on, were begun and not taken back.
+    pub begun: usize,
 }
 
 /// What outlives a restart of an order in hand.
@@ -121,6 +135,7 @@ impl SavedApplication {
             order: None,
             brought: Vec::new(),
             drifts: Vec::new(),
+            runbook: None,
         }
     }
 

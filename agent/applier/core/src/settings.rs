@@ -19,12 +19,25 @@ pub struct HostSettings {
 /// What the host allows one application.
 #[derive(Debug, Clone)]
 pub struct ApplicationSettings {
+    /// How it is deployed.
+    pub driver: Driver,
     /// Whether hooks may run.
     pub hooks: Hooks,
     /// The kinds of check allowed.
     pub probes: BTreeSet<ProbeKind>,
     /// How many earlier releases stay.
     pub retain: usize,
+}
+
+/// How an application is deployed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Driver {
+    /// Its payload becomes a slot of this host, and runs here.
+    #[default]
+    Slot,
+    /// This host is the gateway to a target without an agent, and carries the package's runbook out.
+    Runbook,
 }
 
 /// Whether a package may bring programs that run here.

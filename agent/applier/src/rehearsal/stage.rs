@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cutover_applier_core::{Answer, Running, Terms, Work, forward_assignment};
+use cutover_applier_core::{Answer, Driver, Running, Terms, Work, forward_assignment};
 use cutover_machine::{
     Assignment, Cause, Decision, Effect, EffectId, Hold, Issued, Machine, Outcome, Phase, Slot,
     What, Withstands,
@@ -144,7 +144,7 @@ impl Stage {
             apply_budget: manifest.apply_budget,
             rollback_reserve: manifest.rollback_reserve,
         };
-        forward_assignment(manifest, &self.name, &terms)
+        forward_assignment(manifest, &self.name, &terms, Driver::Slot)
     }
 
     /// That the link and the slot are as they are to be, and that nothing else was left behind.

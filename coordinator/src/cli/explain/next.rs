@@ -10,6 +10,7 @@ use cutover_shared::case::Case;
 use cutover_shared::fold::State;
 use cutover_shared::fold::standing::Lifecycle;
 use cutover_shared::name::Name;
+use cutover_shared::package::runbook::RunbookStep;
 use cutover_shared::refusal::Code;
 use cutover_shared::statement::{ChangeType, Emergency};
 use cutover_shared::time::Time;
@@ -17,8 +18,9 @@ use serde::Serialize;
 
 use super::Here;
 use super::command::Place;
-use super::who::{Who, who_closes, who_is};
+use super::who::{Who, who_closes, who_does, who_is};
 use crate::cli::names;
+use crate::cli::step::Waiting;
 
 /// What happens next.
 #[derive(Debug, Serialize)]
@@ -57,6 +59,28 @@ impl Next {
         lines.extend(command.iter().map(|command| format!("  do    {command}")));
         lines.extend(by.iter().map(|by| format!("  by    {}, {}", by.time, by.why)));
         lines.join("\n")
+    }
+}
+
+/// The step of a runbook that a gateway waits for.
+pub(super) fn of_step(
+    state: &State,
+    case: &Case,
+    waiting: &Waiting,
+    runbook: &[RunbookStep],
+) -> Next {
+    let Waiting { environment, host, awaited, .. } = waiting;
+    let step = runbook.iter().find(|step| step.name == awaited.step);
+    let deed = step.and_then(|step| step.deed(awaited.direction));
+    let what = deed.map(|deed| format!(": {}", deed.what)).unwrap_or_default();
+    let name = names::number(case);
+    let command = format!("cutover step done {name} {} --note WHAT-WAS-SEEN", awaited.step);
+    Next {
+        environment: Some(environment.clone()),
+        what: format!("{host} waits for the {awaited}{what}"),
+        command: Some(command),
+        who: Some(who_does(state, case, environment, step.map(|step| &step.by))),
+        by: None,
     }
 }
 

@@ -7,6 +7,7 @@ use cutover_shared::case::Case;
 use cutover_shared::fold::State;
 use cutover_shared::fold::standing::newest_booking;
 use cutover_shared::name::Name;
+use cutover_shared::package::runbook::Doer;
 use cutover_shared::policy::{Duties, KeyStatus, Role};
 use cutover_shared::refusal::Code;
 use cutover_shared::time::Time;
@@ -113,6 +114,15 @@ fn anybody_else(state: &State, case: &Case) -> BTreeSet<Name> {
             && !authors.contains(&entry.owner)
     });
     others.map(|entry| entry.owner.clone()).collect()
+}
+
+/// Who does a step of a runbook: operators, or those of them who speak for its department.
+pub(super) fn who_does(state: &State, case: &Case, environment: &Name, by: Option<&Doer>) -> Who {
+    let operators = who_is(state, case, environment, Role::Operator);
+    let Some(Doer::Department(name)) = by else { return operators };
+    let speakers = speakers(state, case, name);
+    let owners = operators.owners.intersection(&speakers).cloned().collect();
+    Who { roles: Vec::new(), departments: vec![name.clone()], owners }
 }
 
 /// The roles whose act takes the refusal away.

@@ -103,5 +103,6 @@ fn new_says_what_to_do_next() {
     assert!(directory.join("forms/cot-f053.toml").exists());
     let manifest = fs::read_to_string(directory.join("release.toml")).unwrap();
     assert!(manifest.contains("targets = [\"hosts\", \"zseries\"]"), "{manifest}");
+    assert!(manifest.contains("\n[[runbook]]\n"), "{manifest}");
     assert_eq!(told(&check_of(&directory, false)).0, Outcome::Faults);
 }

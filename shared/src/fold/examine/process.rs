@@ -111,6 +111,7 @@ impl Exam<'_> {
         }
     }
 
+    /// Whether the step is for this operator is the runbook's to say, which the host has that asked for it.
     pub(super) fn step(&self, it: &Step) -> Result<(), Refusal> {
         let Some((case, booking)) = self.state.booking(&it.booking) else {
             return refuse(Code::SubjectUnknown, format!("no booking {}", it.booking));
@@ -120,6 +121,7 @@ impl Exam<'_> {
             let facts = format!("the booking does not name {}", it.host);
             return refuse(Code::WrongHost, facts);
         }
+        self.not_the_author(&case.release.id, "did a step of it")?;
         self.role(Role::Operator, Some(&case.release.says.application), [&says.environment])
     }
 

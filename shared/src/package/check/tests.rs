@@ -357,3 +357,35 @@ fn the_package_is_judged_as_the_directory_was() {
         .filter_map(|(path, item)| Some((path.to_owned(), item.file()?.document.clone()?)));
     assert_eq!(check(&Listing::of_index(&index, documents.collect())), []);
 }
+
+/// The findings of a package for zSeries whose runbook has this in the place of that.
+fn with_runbook(from: &str, to: &str) -> Vec<String> {
+    let manifest = include_str!("../manifest/example.toml");
+    let runbook = include_str!("../manifest/runbook.toml");
+    assert!(runbook.contains(from), "{from}");
+    let manifest = manifest.replacen("[\"hosts\"]", "[\"hosts\", \"zseries\"]", 1);
+    let manifest = format!("{manifest}\n{}", runbook.replacen(from, to, 1));
+    after(|listing| {
+        without(listing, MANIFEST);
+        file(listing, MANIFEST, 0o644, manifest.as_bytes());
+        let f053 = include_bytes!("../form/examples/cot-f053.toml");
+        file(listing, "forms/cot-f053.toml", 0o644, f053);
+        file(listing, "hooks/move.sh", 0o755, b"#!/bin/sh\n");
+    })
+}
+
+#[test]
+fn a_runbooks_steps_are_about_the_forms_elements_and_run_what_is_there() {
+    assert_eq!(with_runbook("hold-job", "hold-job"), Vec::<String>::new());
+    assert_eq!(
+        with_runbook("[\"PAYR010 ->", "[\"PAYR020 ->"),
+        [
+            "release.toml runbook runbook-element",
+            "release.toml runbook[1].elements[0] runbook-element",
+        ]
+    );
+    assert_eq!(
+        with_runbook("hooks/move.sh", "hooks/moves.sh"),
+        ["hooks/move.sh - hook-not-named", "release.toml runbook[1].command hook-file"]
+    );
+}

@@ -65,6 +65,20 @@ impl Form {
         self.answers.get(&join(place, name)).map(String::as_str)
     }
 
+    /// The lines of the list `list` by their key fields, as a runbook's steps name them.
+    pub fn keys(&self, list: &str) -> Vec<String> {
+        let of_list = |section: &&Section| matches!(&section.place, Place::Each { list: it, key } if it == list && !key.is_empty());
+        let sections = self.schema.sections().iter().filter(of_list);
+        let names = sections.flat_map(|section| {
+            self.places(section).into_iter().map(|place| self.line_name(section, &place))
+        });
+        let inner = |name: String| {
+            let name = name.strip_prefix(list)?.strip_prefix('[')?.strip_suffix(']')?;
+            Some(name.to_owned())
+        };
+        names.filter_map(inner).collect()
+    }
+
     /// What a line is called when two forms are compared: by its key fields, so that a line that was put
     /// in before it does not change it.
     pub fn line_name(&self, section: &Section, place: &str) -> String {

@@ -8,10 +8,12 @@ use crate::package::manifest::Target;
 const F052: &str = include_str!("examples/cot-f052.toml");
 const F053: &str = include_str!("examples/cot-f053.toml");
 const MANIFEST: &str = include_str!("../manifest/example.toml");
+const RUNBOOK: &str = include_str!("../manifest/runbook.toml");
 
 fn manifest(from: &str, to: &str) -> Manifest {
     assert!(MANIFEST.contains(from), "{from}");
-    Manifest::parse(&MANIFEST.replacen(from, to, 1)).unwrap()
+    let runbook = if to.contains("zseries") { RUNBOOK } else { "" };
+    Manifest::parse(&format!("{}\n{runbook}", MANIFEST.replacen(from, to, 1))).unwrap()
 }
 
 /// A package with these forms, `payload/bin/shop` and `payload/read.me`.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{HookStage, Manifest, Target};
+use super::{HookStage, Manifest, Target, runbook};
 use crate::package::fields::Faults;
 use crate::package::health::{CPU_SPAN, Probe};
 
@@ -11,6 +11,7 @@ pub(super) fn check(faults: &mut Faults<'_>, manifest: &Manifest) {
     check_schedule(faults, manifest);
     check_health(faults, manifest);
     check_hooks(faults, manifest);
+    runbook::check(faults, manifest);
     let unique: BTreeSet<Target> = manifest.targets.iter().copied().collect();
     if unique.len() != manifest.targets.len() {
         faults.contradiction("targets", "a target is there twice", "name each once");

@@ -8,7 +8,7 @@ use super::values::{
 };
 use super::{
     Extent, Hook, HookStage, Hooks, Impact, MANIFEST, MANIFEST_SCHEMA, Manifest, Preflight,
-    Rollback, Schedule, Undo, agree,
+    Rollback, Schedule, Undo, agree, runbook,
 };
 use crate::package::fields::{
     Faults, Section, boolean, duration, explanation, integer, name, one_of,
@@ -17,13 +17,13 @@ use crate::package::finding::Finding;
 use crate::package::health::{HealthCheck, HealthPolicy, Limits, Probe};
 
 /// The most items of any list: more than anybody reads.
-const MAX_ITEMS: usize = 100;
+pub(super) const MAX_ITEMS: usize = 100;
 
 /// The most arguments of a check's command, and the most checks.
 const MAX_CHECKS: usize = 32;
 
 /// The longest of what happens within one window.
-const MAX_BUDGET: Duration = Duration::from_hours(24);
+pub(super) const MAX_BUDGET: Duration = Duration::from_hours(24);
 
 /// The longest window that can be asked for.
 const MAX_WINDOW: Duration = Duration::from_hours(24 * 31);
@@ -35,7 +35,7 @@ const MAX_TIMEOUT: Duration = Duration::from_hours(4);
 const MAX_COUNT: u32 = 1_000_000_000;
 
 /// The shortest that anything can be given: less cannot be kept on a busy host.
-const MIN_SPAN: Duration = Duration::from_millis(100);
+pub(super) const MIN_SPAN: Duration = Duration::from_millis(100);
 
 pub(super) fn manifest(source: &str) -> Result<Manifest, Vec<Finding>> {
     let mut faults = Faults::new(MANIFEST, source);
@@ -67,6 +67,7 @@ fn read(faults: &mut Faults<'_>, mut top: Section<'_, '_>) -> Option<Manifest> {
     let rollback = part(faults, &mut top, "rollback", rollback);
     let schedule = part(faults, &mut top, "schedule", schedule);
     let hooks = optional_part(faults, &mut top, "hooks", hooks);
+    let runbook = runbook::steps(faults, &mut top);
     let preflight = optional_part(faults, &mut top, "preflight", preflight);
     let health = checks(faults, &mut top);
     let health_policy = part(faults, &mut top, "health-policy", health_policy);
@@ -84,6 +85,7 @@ fn read(faults: &mut Faults<'_>, mut top: Section<'_, '_>) -> Option<Manifest> {
         rollback: rollback?,
         schedule: schedule?,
         hooks: hooks.ok()?.unwrap_or_default(),
+        runbook: runbook?,
         preflight: preflight.ok()?.unwrap_or_default(),
         health: health?,
         health_policy: health_policy?,
@@ -105,10 +107,10 @@ fn part<T>(
 }
 
 /// The fault has been noted; there is nothing more to say about the value.
-struct Noted;
+pub(super) struct Noted;
 
 /// A table that may be absent.
-fn optional_part<T>(
+pub(super) fn optional_part<T>(
     faults: &mut Faults<'_>,
     parent: &mut Section<'_, '_>,
     key: &'static str,

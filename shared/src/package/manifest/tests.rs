@@ -299,3 +299,83 @@ fn checks_of_units_processes_and_resources_say_something_that_can_be_found() {
                   disk-free-mib-at-least = 100\n";
     assert_eq!(changed(limits, ""), of("health[5].kind", Rule::Contradiction));
 }
+
+const RUNBOOK: &str = include_str!("runbook.toml");
+
+/// What is found wrong with the example for zSeries and this runbook.
+fn with_runbook(runbook: &str) -> Vec<(String, Rule)> {
+    let zseries = FULL.replacen("[\"hosts\"]", "[\"zseries\"]", 1);
+    match Manifest::parse(&format!("{zseries}\n{runbook}")) {
+        Ok(_) => Vec::new(),
+        Err(findings) => {
+            findings.into_iter().map(|it| (it.field.unwrap_or_default(), it.rule)).collect()
+        }
+    }
+}
+
+#[test]
+fn a_runbook_is_read_whole() {
+    use crate::package::runbook::{Doer, Undoing};
+    use crate::statement::Direction;
+    let manifest = Manifest::parse(&format!("{FULL}\n{RUNBOOK}")).unwrap();
+    let names: Vec<&str> = manifest.runbook.iter().map(|step| step.name.as_str()).collect();
+    assert_eq!(names, ["hold-job", "move-members", "refresh-region"]);
+    let by: Vec<&Doer> = manifest.runbook.iter().map(|step| &step.by).collect();
+    let mainframe = Doer::Department("mainframe".parse().unwrap());
+    assert_eq!(by, [&Doer::Operator, &Doer::Gateway, &mainframe]);
+    let moved = &manifest.runbook[1];
+    assert_eq!(moved.elements, ["PAYR010 -> PROD.PAYROLL.JCL"]);
+    assert_eq!(moved.deed(Direction::Back).unwrap().timeout, Duration::from_secs(20));
+    assert!(matches!(manifest.runbook[2].undo, Undoing::Nothing(_)));
+    let programs: Vec<String> = manifest
+        .runbook_programs()
+        .into_iter()
+        .map(|(field, path)| format!("{field} {path}"))
+        .collect();
+    assert_eq!(
+        programs,
+        ["runbook[1].command hooks/move.sh", "runbook[1].undo.command hooks/back.sh"]
+    );
+}
+
+#[test]
+fn faults_of_a_runbook_have_their_field() {
+    assert_eq!(with_runbook(RUNBOOK), []);
+    let of = |field: &str, rule| vec![(field.to_owned(), rule)];
+    assert_eq!(with_runbook(""), of("runbook", Rule::FieldMissing));
+    for (from, to, found) in [
+        ("\"refresh-region\"", "\"hold-job\"", of("runbook[2].name", Rule::Contradiction)),
+        ("\"mainframe\"", "\"The Mainframe\"", of("runbook[2].by", Rule::FieldValue)),
+        ("command = \"hooks/move.sh\"\n", "", of("runbook[1].command", Rule::Contradiction)),
+        ("command = \"hooks/back.sh\", ", "", of("runbook[1].undo.command", Rule::Contradiction)),
+        ("by = \"gateway\"", "by = \"operator\"", {
+            let mut both = of("runbook[1].command", Rule::Contradiction);
+            both.extend(of("runbook[1].undo.command", Rule::Contradiction));
+            both
+        }),
+        ("no-undo = \"The", "undo-not = \"The", {
+            let mut both = of("runbook[2].undo", Rule::FieldMissing);
+            both.extend(of("runbook[2].undo-not", Rule::FieldUnknown));
+            both
+        }),
+        (
+            "no-undo = \"The",
+            "no-undo = \"N/A\" # \"The",
+            of("runbook[2].no-undo", Rule::NotDocumentation),
+        ),
+        (
+            "no-undo = \"The",
+            "undo = { what = \"Refresh the region again.\", timeout = \"5s\" }\nno-undo = \"The",
+            of("runbook[2].no-undo", Rule::Contradiction),
+        ),
+        ("timeout = \"30s\"", "timeout = \"4m\"", of("apply-budget", Rule::Contradiction)),
+        (
+            "again.\", timeout = \"20s\"",
+            "again.\", timeout = \"4m\"",
+            of("rollback-reserve", Rule::Contradiction),
+        ),
+    ] {
+        assert!(RUNBOOK.contains(from), "{from}");
+        assert_eq!(with_runbook(&RUNBOOK.replacen(from, to, 1)), found, "{to}");
+    }
+}

@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 
 use cutover_shared::fold::waiting::Side;
 use cutover_shared::package::manifest::Manifest;
+use cutover_shared::package::runbook::RunbookStep;
 
 use super::{Requested, Shown, ShownForm};
 use crate::cli::compared::{heading, shortened};
 use crate::cli::output::table;
+use crate::cli::step::{done_by, undone_by};
 
 /// The column in which texts begin.
 const COLUMN: usize = 18;
@@ -28,6 +30,7 @@ pub(super) fn text(shown: &Shown, full: bool) -> String {
     document(&mut text, &shown.instructions, full);
     if let Some(manifest) = &shown.manifest {
         settings(&mut text, manifest, shown.requested.as_ref());
+        runbook(&mut text, &manifest.runbook);
     }
     for form in &shown.forms {
         heading(&mut text, &format!("{} ({})", form.title, form.schema));
@@ -79,6 +82,17 @@ fn check(text: &mut String, shown: &Shown) {
 fn document(text: &mut String, document: &str, full: bool) {
     for line in shortened(document, full) {
         let _ = writeln!(text, "  {line}");
+    }
+}
+
+/// The steps, each with its way back.
+fn runbook(text: &mut String, steps: &[RunbookStep]) {
+    if !steps.is_empty() {
+        heading(text, "RUNBOOK");
+    }
+    for step in steps {
+        row(text, step.name.as_str(), &format!("by {}: {}", step.by, done_by(step)));
+        row(text, "  back", &undone_by(step));
     }
 }
 
