@@ -4,7 +4,7 @@ use cutover_applier_core::Package;
 use cutover_machine::Slot;
 
 use crate::fetch::Fetcher;
-use crate::slot::Assembly;
+use crate::slot::{Assembly, Owner};
 use crate::work::{Site, chain};
 use crate::{content, preflight};
 
@@ -32,7 +32,7 @@ pub(crate) async fn from_package(
     .await
     .map_err(|error| error.to_string())??;
     let filled = content::fill(assembly, package, fetcher, local, progress).await?;
-    finish(filled).await
+    finish(site, filled).await
 }
 
 /// Assembles a slot again from what is on this host.
@@ -48,10 +48,16 @@ pub(crate) async fn from_host(site: &Site, slot: Slot, sources: Vec<Slot>) -> Re
     })
     .await
     .map_err(|error| error.to_string())??;
-    finish(assembly).await
+    finish(site, assembly).await
 }
 
-async fn finish(assembly: Assembly) -> Result<(), String> {
-    let finished = tokio::task::spawn_blocking(move || assembly.finish()).await;
-    finished.map_err(|error| error.to_string())?.map_err(|error| chain(&error))
+/// What the release shares is there before its slot is.
+async fn finish(site: &Site, assembly: Assembly) -> Result<(), String> {
+    let slots = site.slots.clone();
+    let user = Owner { uid: site.account.uid, gid: site.account.gid };
+    let finished = tokio::task::spawn_blocking(move || {
+        slots.make_shared(assembly.index(), user)?;
+        assembly.finish()
+    });
+    finished.await.map_err(|error| error.to_string())?.map_err(|error| chain(&error))
 }

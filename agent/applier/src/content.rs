@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Seek as _};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use cutover_applier_core::{Failure, Package, Unread};
 use cutover_machine::Slot;
@@ -14,9 +15,11 @@ use cutover_shared::package::chunk::{ChunkRef, inflate};
 use cutover_shared::package::index::{Index, MAX_INDEX};
 use cutover_shared::package::map::{MAX_MAP, Piece};
 use cutover_shared::protocol::Part;
+use rustix::fs::OFlags;
 
 use crate::fetch::{Fetcher, refused};
 use crate::slot::{Assembly, Slots};
+use crate::work::chain;
 
 /// Most bytes asked for in one range: enough to keep a connection busy, little enough to ask again.
 const MAX_RANGE: u64 = 4 << 20;
@@ -51,13 +54,11 @@ pub async fn fill(
     local: Vec<(PathBuf, Index)>,
     progress: impl Fn(u64, u64),
 ) -> Result<Assembly, Failure> {
-    let missing = assembly.missing();
-    let all: u64 = missing.iter().map(|chunk| u64::from(chunk.length)).sum();
-    let mut assembly = tokio::task::spawn_blocking(move || {
-        take_local(&mut assembly, &missing, &local).map(|()| assembly)
-    })
-    .await
-    .map_err(|error| error.to_string())??;
+    let all: u64 = assembly.missing().iter().map(|chunk| u64::from(chunk.length)).sum();
+    let mut assembly =
+        tokio::task::spawn_blocking(move || take_local(&mut assembly, &local).map(|()| assembly))
+            .await
+            .map_err(|error| error.to_string())??;
     let missing = assembly.missing();
     let left: u64 = missing.iter().map(|chunk| u64::from(chunk.length)).sum();
     let mut done = all - left;
@@ -91,8 +92,7 @@ pub async fn fill(
 
 /// Fills `assembly` from what the host has, all of it: the way of an ordered return.
 pub fn fill_locally(assembly: &mut Assembly, local: &[(PathBuf, Index)]) -> Result<(), Failure> {
-    let missing = assembly.missing();
-    take_local(assembly, &missing, local)?;
+    take_local(assembly, local)?;
     match assembly.missing().first() {
         None => Ok(()),
         Some(chunk) => {
@@ -101,11 +101,11 @@ pub fn fill_locally(assembly: &mut Assembly, local: &[(PathBuf, Index)]) -> Resu
     }
 }
 
-fn take_local(
-    assembly: &mut Assembly,
-    missing: &[ChunkRef],
-    local: &[(PathBuf, Index)],
-) -> Result<(), Failure> {
+/// Whole files first, then what is left chunk by chunk. What was changed on the host has other content; then it
+/// is fetched.
+fn take_local(assembly: &mut Assembly, local: &[(PathBuf, Index)]) -> Result<(), Failure> {
+    take_files(assembly, local)?;
+    let missing = assembly.missing();
     let mut wanted: BTreeSet<Digest> = missing.iter().map(|chunk| chunk.digest).collect();
     for (root, index) in local {
         for entry in index.slot_entries() {
@@ -113,9 +113,7 @@ fn take_local(
             if !file.chunks.iter().any(|chunk| wanted.contains(&chunk.digest)) {
                 continue;
             }
-            let Ok(mut source) = std::fs::File::open(root.join(entry.path.as_str())) else {
-                continue;
-            };
+            let Ok(mut source) = open(&root.join(entry.path.as_str())) else { continue };
             let mut offset = 0;
             for chunk in &file.chunks {
                 let start = offset;
@@ -127,7 +125,6 @@ fn take_local(
                 let read = source
                     .seek(std::io::SeekFrom::Start(start))
                     .and_then(|_| source.read_exact(&mut content));
-                // A file that was changed on the host has other content; then the chunk is fetched.
                 if read.is_ok() && Digest::of(&content) == chunk.digest {
                     assembly.put(chunk, &content).map_err(|error| error.to_string())?;
                     wanted.remove(&chunk.digest);
@@ -136,6 +133,31 @@ fn take_local(
         }
     }
     Ok(())
+}
+
+fn take_files(assembly: &mut Assembly, local: &[(PathBuf, Index)]) -> Result<(), Failure> {
+    let mut sources: BTreeMap<Digest, PathBuf> = BTreeMap::new();
+    for (root, index) in local {
+        for entry in index.slot_entries() {
+            if let Some(file) = entry.file() {
+                sources.entry(file.digest).or_insert_with(|| root.join(entry.path.as_str()));
+            }
+        }
+    }
+    for (entry, digest) in assembly.missing_files() {
+        if let Some(Ok(source)) = sources.get(&digest).map(|path| open(path)) {
+            assembly.take_file(entry, &source).map_err(|error| chain(&error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens a file of a slot to read. Whoever owns it may have put something else in its place: no link is
+/// followed, and nothing waited for.
+fn open(path: &Path) -> std::io::Result<std::fs::File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
+    std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 struct Range {

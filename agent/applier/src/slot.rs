@@ -6,6 +6,7 @@
 //! <root>/releases/7-3f2a….index             what it must be, kept for verification
 //! <root>/releases/8-91bc….partial/          on its way, resumed by hashing what is there
 //! <root>/releases/6-02ee….removing/         on its way out
+//! <root>/shared/data/                       what a release shares with others: `payload/data` leads here
 //! ```
 //!
 //! What is synced, in this order, and what for; whoever calls writes into the ledger only after each
@@ -25,12 +26,16 @@
 //! A test cuts the power of a real file system at random moments and compares every byte; it finds each
 //! sync of 1 and 2 missing when it is taken out. Those of 3 ext4 would not need: its journal keeps the order.
 //!
+//! What a release shares is made before the slot is whole, and stays when slots go; it is the one thing here
+//! that is the application's to write.
+//!
 //! `root` and `releases` belong to the applier. What is inside a slot may belong to the application's
 //! user, who could put a symbolic link in the way; so everything below a slot is opened step by step and
 //! no link is ever followed.
 
 mod assembly;
 mod drift;
+mod shared;
 mod tree;
 
 use std::fs::{self, File};

@@ -18,6 +18,7 @@ use cutover_shared::package::index::MAX_ENTRIES;
 use cutover_shared::package::listing::{
     FORMS, HOOKS, Item, ItemKind, ListedFile, Listing, MAX_DOCUMENT, PAYLOAD, is_document,
 };
+use cutover_shared::package::outside;
 use fastcdc::v2020::{Normalization, StreamCDC};
 
 use super::Progress;
@@ -77,7 +78,20 @@ pub fn read(
         }
         contents.listing.add(&path, item);
     }
+    add_shared(&mut contents.listing);
     Ok(contents)
+}
+
+/// What the manifest shares is a link, which the directory need not have.
+fn add_shared(listing: &mut Listing) {
+    // Whatever is wrong with the manifest, the check says.
+    let Ok(manifest) = listing.manifest() else { return };
+    for place in manifest.shared.iter().map(outside::place) {
+        if let (None, Some(target)) = (listing.find(&place), outside::target(&place)) {
+            let kind = ItemKind::Link(target);
+            listing.add(&place, Item { kind, mode: 0o777, privileges: Vec::new() });
+        }
+    }
 }
 
 /// What a walk finds before any content is read.

@@ -16,8 +16,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fields::prose_finding;
 use super::finding::{Finding, Rule};
 use super::form::{self, Catalogue, Form};
-use super::listing::{FORMS, HOOKS, INSTRUCTIONS, ItemKind, Listing, NOTES, PAYLOAD, is_form};
+use super::listing::{
+    FORMS, HOOKS, INSTRUCTIONS, Item, ItemKind, Listing, NOTES, PAYLOAD, is_form,
+};
 use super::manifest::{MANIFEST, Manifest};
+use super::outside;
 use super::path::is_within;
 use super::prose::{MIN_DOCUMENT_WORDS, ProseFault, check_document};
 use crate::statement::FormUsed;
@@ -72,6 +75,7 @@ pub fn examine(listing: &Listing, catalogue: &Catalogue) -> Checked {
     }
     if let Some(manifest) = &manifest {
         check_hooks(listing, manifest, &mut findings);
+        check_shared(listing, manifest, &mut findings);
         schedule::check(manifest, &mut findings);
     }
     let forms = form::read_all(listing, manifest.as_ref(), catalogue, &mut findings);
@@ -85,7 +89,7 @@ pub fn examine(listing: &Listing, catalogue: &Catalogue) -> Checked {
 /// Each file of the payload is what some form says is moved.
 fn check_named(listing: &Listing, sources: &BTreeSet<String>, findings: &mut Vec<Finding>) {
     for (path, item) in listing.items() {
-        let installed = is_within(path, PAYLOAD) && path != PAYLOAD;
+        let installed = is_within(path, PAYLOAD) && path != PAYLOAD && !is_shared(path, item);
         if installed && item.kind != ItemKind::Directory && !is_covered(sources, path) {
             findings.push(Finding::of_file(
                 path,
@@ -219,6 +223,40 @@ fn check_hooks(listing: &Listing, manifest: &Manifest, findings: &mut Vec<Findin
             ));
         }
     }
+}
+
+/// What the manifest shares is a link out of the slot, in a directory of the package, and no other link is one.
+fn check_shared(listing: &Listing, manifest: &Manifest, findings: &mut Vec<Finding>) {
+    let declared: BTreeSet<String> = manifest.shared.iter().map(outside::place).collect();
+    for (position, place) in manifest.shared.iter().map(outside::place).enumerate() {
+        let (parent, _) = place.rsplit_once('/').unwrap_or_default();
+        let directory = listing.find(parent).is_some_and(|it| it.kind == ItemKind::Directory);
+        let item = listing.find(&place);
+        let (problem, remedy) = match item {
+            _ if !directory => (format!("{parent} is no directory of the package"), "add it"),
+            Some(item) if is_shared(&place, item) => continue,
+            found => (
+                format!("{place} is {} in the package", found.map_or("nothing", Item::kind_name)),
+                "let nothing be there: the package gets a link, and hosts make the directory",
+            ),
+        };
+        let finding = Finding::of_file(MANIFEST, Rule::Link, problem, remedy);
+        findings.push(Finding { field: Some(format!("shared[{position}]")), ..finding });
+    }
+    for (path, item) in listing.items() {
+        if is_shared(path, item) && !declared.contains(path) {
+            findings.push(Finding::of_file(
+                path,
+                Rule::Link,
+                "it leads out of the slot, and release.toml does not share it",
+                "name it in shared, or remove it",
+            ));
+        }
+    }
+}
+
+fn is_shared(path: &str, item: &Item) -> bool {
+    matches!(&item.kind, ItemKind::Link(target) if outside::is_shared(path, target))
 }
 
 /// Whether `path` or a directory that it is in is among `named`.

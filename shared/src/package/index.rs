@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::chunk::{ChunkRef, MAX_CHUNK, MIN_CHUNK};
 use super::entry::{Entry, FileEntry, Kind, Mode};
 use super::listing::{MAX_DOCUMENT, MAX_DOCUMENTS, is_document};
+use super::outside;
 use super::path::{EntryPath, LinkFault, Links, collision_key};
 use crate::digest::Digest;
 
@@ -285,6 +286,9 @@ fn verify_links(entries: &[Entry]) -> Result<(), IndexError> {
     let links: Vec<(&EntryPath, &str)> = entries.iter().filter_map(link).collect();
     let mut resolver = Links::new(links.iter().map(|(path, target)| (path.as_str(), *target)));
     for (path, target) in links {
+        if outside::is_shared(path.as_str(), target) {
+            continue;
+        }
         resolver
             .resolve(path.as_str(), target)
             .map_err(|fault| IndexError::Link(path.clone(), fault))?;

@@ -9,6 +9,7 @@
 //! targets = ["hosts"]
 //! apply-budget = "5m"
 //! rollback-reserve = "2m"
+//! shared = ["data", "logs"]                  # below payload/: outlasts releases, and may be written to
 //!
 //! [impact]
 //! systems = ["shop web front end"]
@@ -123,6 +124,9 @@ pub struct Manifest {
     /// `rollback-reserve`: the longest that a host takes to go back. It is kept free at the window's end.
     #[serde(with = "span")]
     pub rollback_reserve: Duration,
+    /// `shared`: paths below `payload/` that are kept outside of the slots, see
+    /// [`outside`](super::outside). Not written: none.
+    pub shared: Vec<EntryPath>,
     /// `[impact]`.
     pub impact: Impact,
     /// `[rollback]`.

@@ -32,6 +32,7 @@ pub mod index;
 pub mod listing;
 pub mod manifest;
 pub mod map;
+pub mod outside;
 pub mod path;
 pub mod prose;
 pub mod runbook;

@@ -6,6 +6,7 @@ mod deciding;
 mod hooks;
 mod hosts;
 mod operators;
+mod shared;
 
 use std::path::Path;
 

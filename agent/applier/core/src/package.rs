@@ -9,6 +9,7 @@ use cutover_shared::package::index::Index;
 use cutover_shared::package::listing::MAX_DOCUMENT;
 use cutover_shared::package::manifest::{MANIFEST, Manifest};
 use cutover_shared::package::map::{PackMap, Piece};
+use cutover_shared::package::outside;
 
 /// Why content is no good. The text begins with a refusal's code.
 pub type Failure = String;
@@ -64,6 +65,11 @@ impl Unread {
         let text =
             String::from_utf8(text).map_err(|_| format!("malformed: {MANIFEST} is not UTF-8"))?;
         let manifest = parse_manifest(&text)?;
+        if !outside::agree(&self.index, &manifest) {
+            return Err(format!(
+                "malformed: the links that lead out of the slot are not what {MANIFEST} shares"
+            ));
+        }
         Ok(Package { digest: self.digest, index: self.index, map: self.map, manifest })
     }
 }

@@ -1,6 +1,6 @@
 //! Putting a slot together, chunk by chunk, in any order, over any number of attempts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
@@ -11,6 +11,7 @@ use cutover_shared::package::chunk::{ChunkRef, MAX_CHUNK};
 use cutover_shared::package::entry::{Entry, Kind};
 use cutover_shared::package::index::Index;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
 
 use super::tree::{self, Tree};
 use super::{
@@ -101,6 +102,51 @@ impl Assembly {
         Ok(())
     }
 
+    /// What it is to be.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The files of which something is still to come: their places among the entries, and their digests.
+    pub fn missing_files(&self) -> Vec<(usize, Digest)> {
+        let places = self.missing.values().flatten().map(|place| place.entry);
+        let files: BTreeSet<usize> = places.collect();
+        let digest = |entry: usize| Some((entry, self.index.entries()[entry].file()?.digest));
+        files.into_iter().filter_map(digest).collect()
+    }
+
+    /// Takes a whole file that is elsewhere on this host: the file system shares its blocks where it can, or
+    /// else the kernel copies them. What is then there is looked at, and what is no good stays missing.
+    pub fn take_file(&mut self, entry: usize, source: &File) -> Result<(), SlotError> {
+        let Some((work, wanted)) = self.work.as_mut().zip(self.index.entries().get(entry)) else {
+            return Ok(());
+        };
+        let Some(content) = wanted.file() else { return Ok(()) };
+        let file = File::from(work.tree.open_file(&wanted.path, OFlags::RDWR)?);
+        copy_whole(source, &file, content.size).map_err(errno(
+            "copy to",
+            work.tree.base(),
+            &wanted.path,
+        ))?;
+        let mut buffer = Vec::new();
+        let mut offset = 0;
+        for chunk in &content.chunks {
+            buffer.resize(usize::try_from(chunk.length).unwrap_or(0), 0);
+            let whole = file.read_exact_at(&mut buffer, offset).is_ok();
+            if whole
+                && Digest::of(&buffer) == chunk.digest
+                && let Some(places) = self.missing.get_mut(chunk)
+            {
+                places.retain(|place| (place.entry, place.offset) != (entry, offset));
+                if places.is_empty() {
+                    self.missing.remove(chunk);
+                }
+            }
+            offset += u64::from(chunk.length);
+        }
+        Ok(())
+    }
+
     /// The chunks that are still to come, in the order in which packs hold them.
     pub fn missing(&self) -> Vec<ChunkRef> {
         let mut chunks = self.index.chunks();
@@ -177,6 +223,29 @@ fn prepare(partial: &Path, index: &Index) -> Result<Tree, SlotError> {
     Ok(tree)
 }
 
+/// Lets `target` have the content of `source`, `size` bytes of it, without bringing it here. Where file systems
+/// do not do that, nothing happens; an error is one of the disk.
+fn copy_whole(source: &File, target: &File, size: u64) -> Result<(), Errno> {
+    if rustix::fs::ioctl_ficlone(target, source).is_ok() {
+        return rustix::fs::ftruncate(target, size);
+    }
+    let (mut from, mut to) = (0, 0);
+    while to < size {
+        let left = usize::try_from(size - to).unwrap_or(usize::MAX);
+        let copied =
+            rustix::fs::copy_file_range(source, Some(&mut from), target, Some(&mut to), left);
+        match copied {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS)) => {
+                return Err(error);
+            }
+            Err(_) => break,
+        }
+    }
+    Ok(())
+}
+
 impl Work {
     fn write(&mut self, entry: &Entry, place: &Place, content: &[u8]) -> Result<(), SlotError> {
         let file = match self.last.take() {
@@ -226,7 +295,7 @@ impl Work {
             .map_err(io("set the mode of", self.tree.base()))
     }
 
-    fn own(&self, file: &OwnedFd, mode: u32) -> Result<(), rustix::io::Errno> {
+    fn own(&self, file: &OwnedFd, mode: u32) -> Result<(), Errno> {
         let (uid, gid) = (Uid::from_raw(self.owner.uid), Gid::from_raw(self.owner.gid));
         rustix::fs::fchown(file, Some(uid), Some(gid))?;
         rustix::fs::fchmod(file, Mode::from_raw_mode(mode))

@@ -63,21 +63,23 @@ impl Slots {
             let (slot, link) = (slot.clone(), link.clone());
             move |path: &Path| path.starts_with(&slot) || path == link
         };
-        let mut watcher =
-            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-                let changes = match event {
-                    // Reading is an event, too, and mostly ours.
-                    Ok(event) => {
-                        let read = matches!(event.kind, notify::EventKind::Access(_));
-                        !read && (event.need_rescan() || event.paths.iter().any(|it| managed(it)))
-                    }
-                    // Something was missed.
-                    Err(_) => true,
-                };
-                if changes {
-                    changed();
+        let handler = move |event: notify::Result<notify::Event>| {
+            let changes = match event {
+                // Reading is an event, too, and mostly ours.
+                Ok(event) => {
+                    let read = matches!(event.kind, notify::EventKind::Access(_));
+                    !read && (event.need_rescan() || event.paths.iter().any(|it| managed(it)))
                 }
-            })?;
+                // Something was missed.
+                Err(_) => true,
+            };
+            if changes {
+                changed();
+            }
+        };
+        // What a release shares is written all the time, and is no part of the slot.
+        let config = notify::Config::default().with_follow_symlinks(false);
+        let mut watcher = RecommendedWatcher::new(handler, config)?;
         watcher.watch(&slot, RecursiveMode::Recursive)?;
         watcher.watch(&self.root, RecursiveMode::NonRecursive)?;
         Ok(watcher)

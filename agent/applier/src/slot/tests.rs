@@ -9,6 +9,8 @@ use cutover_shared::package::entry::{Entry, FileEntry, Kind, Mode};
 
 use super::*;
 
+mod local;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 struct Package {

@@ -101,6 +101,11 @@ impl Tree {
         }
     }
 
+    /// Whether something is there, whatever it is.
+    pub(super) fn has(&self, path: &EntryPath) -> Result<bool, SlotError> {
+        Ok(self.stat(path)?.is_some())
+    }
+
     fn stat(&self, path: &EntryPath) -> Result<Option<Stat>, SlotError> {
         let (parent, name) = match self.parent(path) {
             Ok(found) => found,

@@ -389,3 +389,38 @@ fn a_runbooks_steps_are_about_the_forms_elements_and_run_what_is_there() {
         ["hooks/move.sh - hook-not-named", "release.toml runbook[1].command hook-file"]
     );
 }
+
+#[test]
+fn what_is_shared_is_declared_and_is_a_link() {
+    let link = |path: &str| ItemKind::Link(outside::target(path).unwrap());
+    let shares = |listing: &mut Listing, paths: &str| {
+        let text = include_str!("../manifest/example.toml");
+        let text = text.replacen("\n[impact]", &format!("shared = {paths}\n\n[impact]"), 1);
+        file(listing, MANIFEST, 0o644, text.as_bytes());
+    };
+    let with = |paths: &str, there: &[(&str, ItemKind)]| {
+        after(|listing| {
+            shares(listing, paths);
+            for (path, kind) in there {
+                add(listing, path, 0o777, kind.clone());
+            }
+        })
+    };
+    let data = ("payload/data", link("payload/data"));
+    assert_eq!(with("[\"data\"]", std::slice::from_ref(&data)), Vec::<String>::new());
+    for (paths, there) in [
+        ("[\"data\"]", vec![]),
+        ("[\"data\"]", vec![("payload/data", ItemKind::Directory)]),
+        ("[\"var/data\"]", vec![("payload/var/data", link("payload/var/data"))]),
+    ] {
+        let found = with(paths, &there);
+        assert!(found.iter().any(|it| it.contains("shared[0]")), "{paths} {there:?}: {found:?}");
+    }
+    let found = with("[]", &[data.clone()]);
+    assert!(found.iter().any(|it| it.starts_with("payload/data")), "{found:?}");
+    for paths in ["[\"data\", \"data\"]", "[\"data/x\", \"data\"]", "[\"../data\"]", "[\"/data\"]"]
+    {
+        let found = with(paths, &[data.clone()]);
+        assert!(found.iter().any(|it| it.contains("shared[")), "{paths}: {found:?}");
+    }
+}

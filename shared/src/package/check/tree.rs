@@ -7,6 +7,7 @@ use crate::package::entry::SLOT_ROOTS;
 use crate::package::finding::{Finding, Rule};
 use crate::package::index::{MAX_ENTRIES, MAX_FILE, MAX_TOTAL};
 use crate::package::listing::{Item, ItemKind, Listing};
+use crate::package::outside;
 use crate::package::path::{EntryPath, Links, collision_key, is_within};
 
 pub(super) fn check(listing: &Listing, findings: &mut Vec<Finding>) {
@@ -67,7 +68,7 @@ fn check_kind(path: &str, item: &Item, findings: &mut Vec<Finding>) {
 fn check_links(listing: &Listing, findings: &mut Vec<Finding>) {
     let links: Vec<(&str, &str)> = listing.items().filter_map(link).collect();
     let mut resolver = Links::new(links.iter().copied());
-    for (path, target) in links {
+    for (path, target) in links.into_iter().filter(|(path, it)| !outside::is_shared(path, it)) {
         let problem = match resolver.resolve(path, target) {
             Err(fault) => fault.to_string(),
             Ok(end) if !end.is_empty() && listing.find(&end).is_none() => {

@@ -12,6 +12,7 @@ pub(super) fn check(faults: &mut Faults<'_>, manifest: &Manifest) {
     check_health(faults, manifest);
     check_hooks(faults, manifest);
     runbook::check(faults, manifest);
+    check_shared(faults, manifest);
     let unique: BTreeSet<Target> = manifest.targets.iter().copied().collect();
     if unique.len() != manifest.targets.len() {
         faults.contradiction("targets", "a target is there twice", "name each once");
@@ -69,6 +70,19 @@ fn check_health(faults: &mut Faults<'_>, manifest: &Manifest) {
                 &format!("health[{position}].timeout"),
                 "it is longer than health-policy.deadline",
                 "make it shorter: such a check could never fail in time",
+            );
+        }
+    }
+}
+
+fn check_shared(faults: &mut Faults<'_>, manifest: &Manifest) {
+    for (position, path) in manifest.shared.iter().enumerate() {
+        let mut others = manifest.shared.iter().enumerate().filter(|(other, _)| *other != position);
+        if let Some((_, other)) = others.find(|(_, other)| path.is_within(other.as_str())) {
+            faults.contradiction(
+                &format!("shared[{position}]"),
+                format!("{path} is within {other}, which is shared, too"),
+                "name each once, and nothing in it",
             );
         }
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::values::{
-    address, change_type, civil, hook_path, is_hook_path, label, plain, program, target, template,
-    url, version, zone,
+    address, change_type, civil, hook_path, is_hook_path, label, plain, program, shared_path,
+    target, template, url, version, zone,
 };
 use super::{
     Extent, Hook, HookStage, Hooks, Impact, MANIFEST, MANIFEST_SCHEMA, Manifest, Preflight,
@@ -63,6 +63,7 @@ fn read(faults: &mut Faults<'_>, mut top: Section<'_, '_>) -> Option<Manifest> {
     let budget = || duration(MIN_SPAN..=MAX_BUDGET);
     let apply_budget = top.required(faults, "apply-budget", budget());
     let rollback_reserve = top.required(faults, "rollback-reserve", budget());
+    let shared = top.list(faults, "shared", MAX_ITEMS, shared_path);
     let impact = part(faults, &mut top, "impact", impact);
     let rollback = part(faults, &mut top, "rollback", rollback);
     let schedule = part(faults, &mut top, "schedule", schedule);
@@ -81,6 +82,7 @@ fn read(faults: &mut Faults<'_>, mut top: Section<'_, '_>) -> Option<Manifest> {
         targets: targets?,
         apply_budget: apply_budget?,
         rollback_reserve: rollback_reserve?,
+        shared: shared?,
         impact: impact?,
         rollback: rollback?,
         schedule: schedule?,

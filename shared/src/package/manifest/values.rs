@@ -87,6 +87,14 @@ pub(super) fn hook_path(value: &DeValue<'_>) -> Read<EntryPath> {
     })
 }
 
+pub(super) fn shared_path(value: &DeValue<'_>) -> Read<EntryPath> {
+    let text = text(value)?;
+    EntryPath::new(&text).map_err(|fault| {
+        let remedy = "write it as data or var/logs: a path below payload/";
+        Refused::value(format!("{text:?}: {fault}"), remedy)
+    })
+}
+
 /// Text without control characters that is not empty.
 pub(super) fn plain(value: &DeValue<'_>) -> Read<String> {
     let text = text(value)?;
