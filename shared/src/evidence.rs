@@ -60,7 +60,14 @@ pub struct Trust {
     pub head: TreeHead,
 }
 
-/// Evidence that was opened: only [`open`] makes one.
+/// Evidence that was opened: only [`open`] makes one, which has verified every proof in it:
+///
+/// ```compile_fail,E0451
+/// # use cutover_shared::{evidence::Opened, fold::State};
+/// fn forge(opened: Opened, state: State) -> Opened {
+///     Opened { state, ..opened }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Opened {
     state: State,
@@ -172,6 +179,9 @@ pub fn seen_of(state: &State, known: u64, policy_version: u64) -> u64 {
 
 /// Whether `new` is the same log as `old`, grown.
 pub fn extends(old: &TreeHead, new: &TreeHead, proof: &[Digest]) -> Result<(), Refusal> {
+    if crate::seeded!(StaleHeadAccepted) {
+        return Ok(());
+    }
     if new.size < old.size {
         return Err(Refusal::new(
             Code::CheckpointStale,

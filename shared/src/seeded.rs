@@ -46,6 +46,22 @@ pub enum Bug {
     OfferIgnored,
     /// The coordinator acknowledges before its disk has synced.
     AcknowledgedBeforeSync,
+    /// A clearance counts whatever question it answers.
+    NonceNotCompared,
+    /// A host takes an older or forked log for the newest.
+    StaleHeadAccepted,
+    /// A step on the way is written down when something else is, and not before it is taken.
+    PersistedLate,
+    /// A host forgets what it has taken back.
+    ReturnsForgotten,
+    /// The coordinator's clearance is enough where witnesses are demanded.
+    WitnessesNotCounted,
+    /// An override passes every freeze, also one that it does not name.
+    OverridePassesAll,
+    /// The word of one host takes all the others back.
+    OneFailureReturnsAll,
+    /// A pre-approval is good for what it was not given for.
+    PreApprovalFitsAll,
 }
 
 #[cfg(feature = "seeded-bugs")]
@@ -69,6 +85,14 @@ impl Bug {
         Self::OutcomeForgotten,
         Self::OfferIgnored,
         Self::AcknowledgedBeforeSync,
+        Self::NonceNotCompared,
+        Self::StaleHeadAccepted,
+        Self::PersistedLate,
+        Self::ReturnsForgotten,
+        Self::WitnessesNotCounted,
+        Self::OverridePassesAll,
+        Self::OneFailureReturnsAll,
+        Self::PreApprovalFitsAll,
     ];
 }
 

@@ -73,10 +73,16 @@ fn every_promise_holds_in_every_run() {
     for (what, least) in [
         ("committed", runs),
         ("returned", runs / 4),
-        ("rolled back", runs / 50),
+        ("rolled back", runs / 500),
         ("abandoned", runs / 20),
+        ("returned by a halt", runs / 100),
+        ("past a freeze", runs / 100),
+        ("waived", runs / 20),
+        ("approved ahead", runs / 20),
+        ("witnessed", runs / 2),
     ] {
-        assert!(seen.get(what).is_some_and(|times| *times >= least), "{what}: too few of {seen:?}");
+        let times = seen.get(what).copied().unwrap_or_default();
+        assert!(times >= least, "{what}: too few of {seen:?}");
     }
 }
 

@@ -51,7 +51,14 @@ pub struct Clearances<'a> {
     pub witnesses: &'a [WitnessClearance],
 }
 
-/// A clearance that holds.
+/// A clearance that holds. Only [`authorise`](super::authorise()) makes one, which has checked it:
+///
+/// ```compile_fail,E0451
+/// # use cutover_shared::{authorise::Cleared, time::Time};
+/// fn stretch(cleared: Cleared, not_after: Time) -> Cleared {
+///     Cleared { not_after, ..cleared }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cleared {
     time: Time,
@@ -143,7 +150,7 @@ fn quorum(
             Err(refusal) => bad.push(refusal.to_string()),
         }
     }
-    if good.len() < needed {
+    if good.len() < needed && !crate::seeded!(WitnessesNotCounted) {
         let why = if bad.is_empty() { String::new() } else { format!(": {}", bad.join("; ")) };
         return Err(Refusal::new(
             Code::NotCleared,
@@ -152,7 +159,7 @@ fn quorum(
     }
     let mut ends: Vec<_> = good.values().map(|(_, end)| *end).collect();
     ends.sort_unstable_by(|one, other| other.cmp(one));
-    let until = needed.checked_sub(1).map(|last| ends[last]);
+    let until = needed.checked_sub(1).and_then(|last| ends.get(last).copied());
     Ok((good.into_iter().map(|(owner, (id, _))| (owner, id)).collect(), until))
 }
 
@@ -229,7 +236,7 @@ impl Signed {
         if !mine {
             return Err(not_cleared("the clearance is for another host, order or phase"));
         }
-        if clearance.nonce != facts.nonce {
+        if clearance.nonce != facts.nonce && !crate::seeded!(NonceNotCompared) {
             return Err(not_cleared("the clearance answers another request"));
         }
         if clearance.policy != policy.id() {

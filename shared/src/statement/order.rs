@@ -123,6 +123,7 @@ impl RolloutPlan {
     pub fn returns_after(&self) -> Option<u32> {
         match self.on_halt {
             OnHalt::Pause => None,
+            OnHalt::ReturnAll { .. } if crate::seeded!(OneFailureReturnsAll) => Some(1),
             OnHalt::ReturnAll { .. } => Some(self.halt_after.max(2)),
         }
     }

@@ -3,22 +3,19 @@
 use cutover_coordinator_core::Proofs as _;
 use cutover_shared::authorise::WitnessClearance;
 use cutover_shared::digest::Digest;
-use cutover_shared::policy::{PolicyDocument, WitnessKey};
+use cutover_shared::policy::PolicyDocument;
 use cutover_shared::statement::{Says, Statement};
 use cutover_shared::time::Time;
 use cutover_shared::turn::Asked;
 use cutover_shared::witness::Witness;
 
 use super::truth::{Subject, Truth, View, Wanted};
-use crate::world::{key, name};
-
-/// Who has a witness each. The last one's is the one that may be owned.
-pub const OWNERS: [&str; 3] = ["wanda", "will", "wim"];
+use crate::world::{self, WITNESSES, key};
 
 /// How many clearances production demands: of any two quorums one witness is in both.
 pub const QUORUM: u32 = 2;
 
-/// The witnesses of a run; none where none are demanded.
+/// The witnesses of a run, the last of which is the one that may be owned; none where none are demanded.
 #[derive(Debug, Default)]
 pub struct Witnesses {
     all: Vec<Witness>,
@@ -33,19 +30,7 @@ pub struct Witnesses {
 
 /// Puts the witnesses into a policy, and the demand for them into its rules for production.
 pub fn demand(document: &mut PolicyDocument) {
-    document.witnesses = OWNERS.map(witness_key).to_vec();
-    for rule in document.rules.iter_mut().filter(|it| it.environment == name("production")) {
-        rule.witnesses = QUORUM;
-    }
-}
-
-fn witness_key(owner: &str) -> WitnessKey {
-    WitnessKey {
-        name: format!("{owner}.witness.test"),
-        owner: name(owner),
-        email: format!("{owner}@example.org"),
-        key: key(owner).public(),
-    }
+    world::demand_witnesses(document, QUORUM);
 }
 
 impl Witnesses {
@@ -56,15 +41,14 @@ impl Witnesses {
     /// When the true log is none that they follow.
     pub fn begin(truth: &Truth, genesis: Digest, now: Time) -> Self {
         let begin = |owner: &str| {
-            let mut witness =
-                Witness::new(format!("{owner}.witness.test"), key(owner), genesis, now);
+            let mut witness = Witness::new(world::witness_name(owner), key(owner), genesis, now);
             let log = &truth.view.log;
             witness.follow(&log.note(now), log.entries()).expect("the true log can be followed");
             witness
         };
         Self {
-            all: OWNERS.map(begin).into(),
-            waiting: vec![Vec::new(); OWNERS.len()],
+            all: WITNESSES.map(begin).into(),
+            waiting: vec![Vec::new(); WITNESSES.len()],
             heard: truth.order.len(),
             is_one_owned: false,
             through: None,
@@ -102,7 +86,7 @@ impl Witnesses {
         let asked = Asked { host: subject.host_key, order, phase, nonce };
         let (through, is_one_owned) = (self.through, self.is_one_owned);
         let is_asked = |place: usize| {
-            let is_owned = is_one_owned && place + 1 == OWNERS.len();
+            let is_owned = is_one_owned && place + 1 == WITNESSES.len();
             !is_owned && through.is_none_or(|it| it == place)
         };
         let honest = self.all.iter_mut().enumerate().filter(|(place, _)| is_asked(*place));
@@ -132,7 +116,7 @@ fn owned(view: &View, subject: &Subject, wanted: &Wanted, now: Time) -> WitnessC
     let statement = Statement::new(now, says).until(now + super::FRESHNESS);
     let size = view.log.size();
     WitnessClearance {
-        clearance: statement.signed_by([&key(OWNERS[OWNERS.len() - 1])]).to_bytes(),
+        clearance: statement.signed_by([&key(WITNESSES[WITNESSES.len() - 1])]).to_bytes(),
         consistency: view.consistency(size),
     }
 }

@@ -7,7 +7,7 @@ use cutover_applier_core::{Answer as WorkAnswer, Input, Running, Unread};
 use cutover_coordinator_core::{Asked, Peer, Turn};
 use cutover_machine::EffectId;
 use cutover_shared::digest::Digest;
-use cutover_shared::protocol::{Directive, FromApplier, HostReport, ToApplier};
+use cutover_shared::protocol::{ClearanceAnswer, Directive, FromApplier, HostReport, ToApplier};
 use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::statement::Phase;
 use cutover_shared::time::Time;
@@ -19,6 +19,7 @@ use super::random::Random;
 use super::referee::{Invariant, Referee};
 use super::scenario::{Fault, Instant, Scenario};
 use super::transcript::Transcript;
+use super::witnesses::Watcher;
 use super::{APPLICATION, epoch};
 use crate::world::name;
 
@@ -38,6 +39,8 @@ pub(super) enum Event {
     Act(usize),
     /// Somebody's statement arrives at the coordinator.
     Bring(Box<Errand>),
+    /// Somebody's statement arrives at a witness.
+    Hand(usize, Box<Errand>),
     /// A fault begins.
     Fault(usize),
     /// It ends.
@@ -93,10 +96,11 @@ pub(super) struct Fleet {
     pub(super) coordinator: Coordinator,
     pub(super) hosts: Vec<Host>,
     pub(super) people: People,
+    pub(super) watchers: Vec<Watcher>,
     pub(super) referee: Referee,
     pub(super) transcript: Transcript,
     /// Answers that were given, to be given once more to another question.
-    old_answers: Vec<cutover_shared::protocol::ClearanceAnswer>,
+    old_answers: Vec<ClearanceAnswer>,
     calm: bool,
 }
 
@@ -112,6 +116,7 @@ impl Fleet {
             next: 0,
             coordinator: Coordinator::default(),
             people: People::new(&scenario),
+            watchers: Vec::new(),
             hosts,
             referee,
             transcript: Transcript::new(trace),
@@ -128,6 +133,7 @@ impl Fleet {
         let wall = self.wall();
         self.coordinator.boot(0, wall);
         self.learn();
+        self.begin_witnesses();
         self.at(0, Event::Round);
         for host in 0..self.hosts.len() {
             self.at(200, Event::BootHost(host));
@@ -149,6 +155,7 @@ impl Fleet {
                 | Fault::Slow { from, to, .. }
                 | Fault::Fails { from, to, .. }
                 | Fault::Inhibited { from, to, .. }
+                | Fault::WitnessGone { from, to, .. }
                 | Fault::Step { at: from, until: to, .. } => {
                     self.at(from, Event::Fault(number));
                     self.at(to, Event::FaultOver(number));
@@ -204,6 +211,7 @@ impl Fleet {
         match event {
             Event::Act(number) => self.act(number),
             Event::Bring(errand) => self.bring(*errand),
+            Event::Hand(witness, errand) => self.handed(witness, *errand),
             Event::Fault(number) => self.fault(number, true),
             Event::FaultOver(number) => self.fault(number, false),
             Event::Calm => self.calm(),
@@ -282,6 +290,11 @@ impl Fleet {
             }
             Fault::Fails { host, per_mille, .. } => {
                 self.hosts[host].failing = if begins { per_mille } else { 0 };
+            }
+            Fault::WitnessGone { witness, .. } => {
+                if let Some(watcher) = self.watchers.get_mut(witness) {
+                    watcher.gone = begins;
+                }
             }
             Fault::Dies { host, .. } => {
                 if let Some(process) = self.hosts[host].process {
@@ -475,7 +488,8 @@ impl Fleet {
                 let Some(Peer::Host(id)) = peer else { return };
                 let asked = Asked { turn: Turn { host: id, order }, phase, nonce, known };
                 let answer = match self.coordinator.clear(&asked, self.now, wall) {
-                    Answer::Given(answer) => {
+                    Answer::Given(mut answer) => {
+                        self.witnessed(&asked, &mut answer);
                         self.referee.cleared(self.now, &asked, &answer, &self.scenario);
                         self.old_answers.push(answer.clone());
                         Ok(answer)
@@ -484,6 +498,11 @@ impl Fleet {
                     Answer::Failed | Answer::Gone(_) => return,
                 };
                 self.poke();
+                if let Ok(answer) = &answer
+                    && self.random.chance(self.scenario.network.mixed_up)
+                {
+                    return self.withhold(host, number, (order, phase, answer.clone()));
+                }
                 let answer = self.mixed_up(answer);
                 self.send_down(host, ToApplier::Clearance { nonce, answer });
             }
@@ -510,14 +529,25 @@ impl Fleet {
     /// The network half may give an applier an answer that was for another question.
     fn mixed_up(
         &mut self,
-        answer: Result<cutover_shared::protocol::ClearanceAnswer, Refusal>,
-    ) -> Result<cutover_shared::protocol::ClearanceAnswer, Refusal> {
+        answer: Result<ClearanceAnswer, Refusal>,
+    ) -> Result<ClearanceAnswer, Refusal> {
         if self.old_answers.is_empty() || !self.random.chance(self.scenario.network.mixed_up) {
             return answer;
         }
         let newest = self.old_answers.len().saturating_sub(8);
         let old = self.random.index(self.old_answers.len() - newest) + newest;
         Ok(self.old_answers[old].clone())
+    }
+
+    /// The network half keeps an answer, and makes the applier ask anew: it says that the coordinator was
+    /// lost and is there again.
+    fn withhold(&mut self, host: usize, number: u64, answer: (Digest, Phase, ClearanceAnswer)) {
+        let Some(life) = self.life(host, number) else { return };
+        life.half.withheld = Some(answer);
+        self.feed(host, Input::Connected(false));
+        if self.life(host, number).is_some() {
+            self.feed(host, Input::Connected(true));
+        }
     }
 
     /// A message has reached an applier.
@@ -554,6 +584,11 @@ impl Fleet {
             FromApplier::WantClearance { order, phase, nonce, known } => {
                 life.half.known = life.half.known.max(known);
                 self.referee.asked(host, order, phase, nonce);
+                let kept = life.half.withheld.take();
+                if let Some((_, _, answer)) = kept.filter(|it| (it.0, it.1) == (order, phase)) {
+                    return self
+                        .send_down(host, ToApplier::Clearance { nonce, answer: Ok(answer) });
+                }
                 self.send_up(host, Up::Clearance { order, phase, nonce, known });
             }
             FromApplier::Append { id, envelope, known } => {
@@ -644,6 +679,9 @@ impl Fleet {
             let wait = self.random.between(800, 3000);
             let errand = Errand { tries: errand.tries + 1, ..errand };
             self.after(wait, Event::Bring(Box::new(errand)));
+        } else if !self.coordinator.log.entries().contains(&errand.envelope) {
+            self.people.given_up.insert(errand.id);
+            self.let_go(&errand.id);
         }
     }
 

@@ -9,7 +9,8 @@ use cutover_applier_core::{
 use cutover_machine::{EffectId, Now};
 use cutover_shared::digest::Digest;
 use cutover_shared::key::{KeyId, SecretKey};
-use cutover_shared::protocol::HostReport;
+use cutover_shared::protocol::{ClearanceAnswer, HostReport};
+use cutover_shared::statement::Phase;
 use cutover_shared::time::Time;
 
 use super::APPLICATION;
@@ -79,6 +80,8 @@ pub(super) struct Half {
     pub(super) report: Option<HostReport>,
     pub(super) known: u64,
     pub(super) appends: VecDeque<(Digest, Vec<u8>)>,
+    /// An answer that it keeps for another question about the same.
+    pub(super) withheld: Option<(Digest, Phase, ClearanceAnswer)>,
     /// A directive never overtakes one before it on its stream, nor a report another.
     pub(super) last_up: Instant,
     pub(super) last_down: Instant,

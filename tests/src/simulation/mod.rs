@@ -8,8 +8,9 @@
 //! hold; when all faults are over everything must come to rest. A run in which a promise was broken is made
 //! smaller ([`shrunk`]): what can be left out of it is not what did it.
 //!
-//! - `scenario` is what happens, `fleet` makes it happen, `people` sign, `coordinator` and `host` and `work`
-//!   drive the cores, `disk` forgets what was not synced, `referee` judges, `transcript` tells.
+//! - `scenario` is what happens, `fleet` makes it happen, `people` sign by the policy of `rules`,
+//!   `coordinator` and `host` and `work` drive the cores, `witnesses` clear beside them, `disk` forgets what
+//!   was not synced, `referee` judges, `transcript` tells.
 
 mod coordinator;
 mod disk;
@@ -18,9 +19,11 @@ mod host;
 mod people;
 mod random;
 mod referee;
+mod rules;
 mod scenario;
 mod shrink;
 mod transcript;
+mod witnesses;
 mod work;
 
 use std::collections::BTreeMap;

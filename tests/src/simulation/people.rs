@@ -1,24 +1,28 @@
 //! The people of the process: they sign what the scenario has them do, and take it to the coordinator until
 //! it is logged or they give up.
 
-use std::collections::BTreeMap;
+mod exceptions;
+mod hosts;
+mod process;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cutover_shared::digest::Digest;
-use cutover_shared::key::PublicKey;
+use cutover_shared::key::{PublicKey, SecretKey};
 use cutover_shared::statement::{
-    Booking, Cancel, ChangeType, Freeze, Grant, Hold, HostChange, HostTurn, Iteration, Judgement,
-    Remark, Resume, Rollback, Says, Statement, Verdict,
+    Booking, Cancel, ChangeType, Freeze, Grant, Hold, HostChange, Iteration, Judgement, OnHalt,
+    Remark, Resume, Says, Statement, Verdict,
 };
 use cutover_shared::time::Time;
 use cutover_shared::window::Window;
 
 use super::fleet::{Event, Fleet};
 use super::scenario::{Act, Behaviour, Instant, Scenario, Word};
-use super::{APPLICATION, epoch};
+use super::{APPLICATION, epoch, rules};
 use crate::world::{
     Booked, LOG_KEY, Parcel, Timing, accepted, approval, assessment, booking, delivery, emergency,
-    grant, join, key, name, names, planned, policy, release, review, vote, window_release,
+    grant, join, key, name, names, planned, release, review, vote, window_release,
 };
 
 /// How long things take in the releases of a run, in seconds.
@@ -33,6 +37,8 @@ pub(super) struct Errand {
     pub(super) envelope: Vec<u8>,
     pub(super) id: Digest,
     pub(super) tries: u32,
+    /// It stands against something: witnesses are handed it, too.
+    pub(super) against: bool,
 }
 
 /// What people remember.
@@ -44,11 +50,17 @@ pub(super) struct People {
     bookings: BTreeMap<usize, (Digest, Booking)>,
     holds: BTreeMap<usize, Digest>,
     freeze: Option<Digest>,
+    /// What was approved ahead, by draft.
+    standards: BTreeMap<usize, Digest>,
+    /// The last approval of each draft that hangs on a condition.
+    conditions: BTreeMap<usize, Digest>,
     grounds: Option<Digest>,
     policy_version: u64,
     policy: Digest,
     policy_envelope: Vec<u8>,
     grants: BTreeMap<&'static str, (Digest, Grant)>,
+    /// What nobody takes to the coordinator any longer, which has not taken it.
+    pub(super) given_up: BTreeSet<Digest>,
 }
 
 impl People {
@@ -62,12 +74,25 @@ impl People {
             bookings: BTreeMap::new(),
             holds: BTreeMap::new(),
             freeze: None,
+            standards: BTreeMap::new(),
+            conditions: BTreeMap::new(),
             grounds: None,
             policy_version: 1,
             policy: Digest::of(b""),
             policy_envelope: Vec::new(),
             grants: BTreeMap::new(),
+            given_up: BTreeSet::new(),
         }
+    }
+
+    /// The policy in force, as they last signed it.
+    pub(super) fn policy(&self) -> Digest {
+        self.policy
+    }
+
+    /// Whether somebody gave up bringing a statement.
+    pub(super) fn gave_up(&self, id: &Digest) -> bool {
+        self.given_up.contains(id)
     }
 
     /// How a package behaves.
@@ -81,6 +106,13 @@ fn parcel(version: &str) -> Parcel {
     Parcel::new(APPLICATION, version, content.as_bytes(), TIMING, "")
 }
 
+fn judged(word: Word) -> Judgement {
+    match word {
+        Word::Yes => accepted(),
+        Word::Later | Word::No => Judgement::Denied { reason: "too risky".to_owned() },
+    }
+}
+
 fn instant(at: Instant) -> Time {
     epoch() + Duration::from_millis(at)
 }
@@ -88,7 +120,7 @@ fn instant(at: Instant) -> Time {
 impl Fleet {
     /// The log begins: a policy, and grants with which hosts join.
     pub(super) fn found(&mut self) {
-        let document = policy(1, instant(365 * 86_400_000));
+        let document = rules::document(&self.scenario, 1, instant(365 * 86_400_000));
         let envelope = Statement::new(self.wall(), document).signed_by([&key("ruth")]);
         self.people.policy = envelope.id();
         self.people.policy_envelope = envelope.to_bytes();
@@ -132,8 +164,12 @@ impl Fleet {
                 let says = emergency(self.people.policy, &application, &["production"]);
                 let statement =
                     Statement::new(self.wall(), says).until(self.wall() + Duration::from_hours(4));
-                self.people.grounds = Some(self.sign("max", &what, &statement));
+                self.people.grounds = Some(self.sign(&["max"], &what, &statement));
             }
+            Act::Override(reservation, second) => self.override_freeze(reservation, second),
+            Act::Waive(draft, exception) => self.waive(draft, exception),
+            Act::PreApprove(draft, fits) => self.approve_ahead(draft, fits),
+            Act::VoteIf(draft, who) => self.vote_if(draft, who, &what),
             Act::Review(..)
             | Act::Assess(..)
             | Act::Vote(..)
@@ -142,8 +178,14 @@ impl Fleet {
             | Act::Cancel(_)
             | Act::Lift
             | Act::Approve(_)
-            | Act::Retire(_) => {
-                let said = self.said_of(&act);
+            | Act::Withdraw(_)
+            | Act::Retire(_)
+            | Act::Ask(..)
+            | Act::Answer(..)
+            | Act::Rehearse(..)
+            | Act::Confirm(..)
+            | Act::Close(..) => {
+                let said = self.said_of(&act).or_else(|| self.said_around(&act));
                 if let Some((who, says)) = said {
                     self.say(who, &what, says);
                 }
@@ -155,10 +197,6 @@ impl Fleet {
     fn said_of(&self, act: &Act) -> Option<(&'static str, Says)> {
         let both: &[&str] = &["staging", "production"];
         let drafted = |draft: &usize| self.people.releases.get(draft).copied();
-        let judged = |word: Word| match word {
-            Word::Yes => accepted(),
-            Word::Later | Word::No => Judgement::Denied { reason: "too risky".to_owned() },
-        };
         Some(match act {
             Act::Review(draft, word) => {
                 let verdict = match word {
@@ -193,6 +231,7 @@ impl Fleet {
                 let freeze = self.people.freeze?;
                 ("max", Freeze::Lifted { freeze, reason: "it is over".to_owned() }.into())
             }
+            Act::Withdraw(draft) => ("seth", self.withdrawal(*draft)?),
             Act::Approve(draft) => {
                 let (number, _) = self.scenario.drafts[*draft].iteration?;
                 let approval = approval(self.people.grounds?, drafted(draft)?.0, number);
@@ -213,6 +252,15 @@ impl Fleet {
             | Act::Hold(..)
             | Act::Freeze(..)
             | Act::Rollback(_)
+            | Act::Override(..)
+            | Act::Waive(..)
+            | Act::PreApprove(..)
+            | Act::VoteIf(..)
+            | Act::Ask(..)
+            | Act::Answer(..)
+            | Act::Rehearse(..)
+            | Act::Confirm(..)
+            | Act::Close(..)
             | Act::Emergency
             | Act::Policy
             | Act::Remake(_) => return None,
@@ -221,21 +269,23 @@ impl Fleet {
 
     fn say(&mut self, who: &str, what: &str, says: impl Into<Says>) -> Digest {
         let statement = Statement::new(self.wall(), says);
-        self.sign(who, what, &statement)
+        self.sign(&[who], what, &statement)
     }
 
-    /// Signs, and sends somebody; twice now and then, and sometimes late.
-    fn sign(&mut self, who: &str, what: &str, statement: &Statement) -> Digest {
-        let key = key(who);
-        let envelope = statement.signed_by([&key]);
+    /// They sign, and send somebody; twice now and then, and sometimes late.
+    fn sign(&mut self, who: &[&str], what: &str, statement: &Statement) -> Digest {
+        let keys: Vec<SecretKey> = who.iter().map(|who| key(who)).collect();
+        let envelope = statement.signed_by(&keys);
         let id = envelope.id();
         let errand = Errand {
             what: what.to_owned(),
-            by: key.public(),
+            by: keys[0].public(),
             envelope: envelope.to_bytes(),
             id,
             tries: 0,
+            against: statement.says.is_against(),
         };
+        self.hand(&errand);
         if self.random.chance(self.scenario.network.twice) {
             let wait = self.random.between(10, 20_000);
             self.after(wait, Event::Bring(Box::new(errand.clone())));
@@ -256,6 +306,10 @@ impl Fleet {
         let draft = self.scenario.drafts[number].clone();
         let parcel = parcel(&draft.version);
         let mut says = match draft.iteration {
+            None if draft.standard => {
+                let Some(says) = self.standard(number, &parcel) else { return };
+                says
+            }
             None => release(&parcel, ChangeType::Normal, &["staging", "production"]),
             Some(_) => release(&parcel, ChangeType::Emergency, &["production"]),
         };
@@ -281,7 +335,7 @@ impl Fleet {
             let host = &self.hosts[*host];
             planned(&host.name, host.key_id())
         };
-        let says = booking(Booked {
+        let mut says = booking(Booked {
             release,
             package,
             application: &name(APPLICATION),
@@ -292,6 +346,9 @@ impl Fleet {
             halt_after: reserved.halt_after,
             healthy_for: Duration::from_secs(reserved.healthy_for),
         });
+        if let Some(budget) = reserved.return_all {
+            says.plan.on_halt = OnHalt::ReturnAll { budget };
+        }
         let id = self.say("max", &format!("book {number}"), says.clone());
         self.people.bookings.insert(number, (id, says));
     }
@@ -323,74 +380,13 @@ impl Fleet {
         self.people.freeze = Some(self.say("max", &format!("freeze {environment}"), says));
     }
 
-    /// Sends back every host of a booking that reports that it runs its package.
-    fn roll_back(&mut self, number: usize) {
-        let Some((_, booking)) = self.people.bookings.get(&number).cloned() else { return };
-        let mut turns = Vec::new();
-        let mut before = None;
-        for planned in booking.plan.hosts() {
-            let Some(host) = self.hosts.iter().find(|it| it.key_id() == planned.host_key) else {
-                continue;
-            };
-            let application = name(APPLICATION);
-            let saved = host
-                .life
-                .as_ref()
-                .and_then(|life| life.core.saved().applications.get(&application));
-            let Some(saved) = saved else { continue };
-            let runs = saved.record.committed.map(|slot| slot.package);
-            let history = saved.history.first().map(|slot| slot.package);
-            if runs != Some(booking.package) || history.is_none() {
-                continue;
-            }
-            if before.is_none() {
-                before = history;
-            }
-            if before == history {
-                turns.push(HostTurn {
-                    host: planned.host.clone(),
-                    host_key: planned.host_key,
-                    generation: saved.record.generation,
-                });
-            }
-        }
-        let Some(to) = before else { return };
-        let says = Rollback {
-            application: name(APPLICATION),
-            environment: booking.environment.clone(),
-            hosts: turns,
-            from: booking.package,
-            to,
-            reason: "customers complain".to_owned(),
-        };
-        let statement =
-            Statement::new(self.wall(), says).until(self.wall() + Duration::from_mins(3));
-        self.sign("mia", &format!("roll back {number}"), &statement);
-    }
-
     fn next_policy(&mut self) {
         self.people.policy_version += 1;
         let version = self.people.policy_version;
-        let document = policy(version, instant(365 * 86_400_000));
+        let expires = instant(365 * 86_400_000);
+        let document = rules::document(&self.scenario, version, expires);
         assert_eq!(document.log.key, key(LOG_KEY).public(), "the log stays the same");
         let statement = Statement::new(self.wall(), document);
-        self.people.policy = self.sign("ruth", &format!("policy {version}"), &statement);
-    }
-
-    /// A host is made anew: nothing is left of it but its name.
-    fn remake(&mut self, number: usize) {
-        let old = &self.hosts[number];
-        let mut host = super::host::Host::new(&old.name, old.environment);
-        host.made = old.made + 1;
-        host.lives = old.lives;
-        host.cut = old.cut;
-        host.slowness = old.slowness;
-        host.failing = old.failing;
-        host.booted = self.now;
-        self.retire_connection(number);
-        self.hosts[number] = host;
-        self.referee.remade(number);
-        self.invite(number);
-        self.after(500, Event::BootHost(number));
+        self.people.policy = self.sign(&["ruth"], &format!("policy {version}"), &statement);
     }
 }

@@ -4,9 +4,11 @@
 //! true time. It asks none of the product's rules: `ledger` says in its own words what people demand, and
 //! the checks here hold that against what hosts do. Each is one of the promises P1 to P11.
 
+mod acting;
 mod ledger;
 mod rest;
 mod track;
+mod witnessed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -94,6 +96,12 @@ pub(super) struct Referee {
     found: Option<Violation>,
     ledger: Ledger,
     issued: BTreeMap<Digest, Issued>,
+    /// What each witness cleared.
+    witnessed: Vec<(&'static str, cutover_shared::turn::Asked)>,
+    /// How many of them are demanded in production.
+    witnesses: u32,
+    /// The hosts that each booking has taken back by itself.
+    taken_back: BTreeMap<Digest, BTreeSet<KeyId>>,
     tracks: Vec<Track>,
     skew: i64,
     /// Nothing goes wrong in this run but releases.
@@ -106,8 +114,11 @@ impl Referee {
     pub(super) fn new(scenario: &Scenario) -> Self {
         Self {
             found: None,
-            ledger: Ledger::default(),
+            ledger: Ledger::new(scenario),
             issued: BTreeMap::new(),
+            witnessed: Vec::new(),
+            witnesses: scenario.witnesses,
+            taken_back: BTreeMap::new(),
             tracks: scenario.seats.iter().map(|_| Track::default()).collect(),
             skew: scenario.skew,
             faultless: scenario.is_faultless(),
@@ -191,9 +202,13 @@ impl Referee {
         let Some(task) = forward_task(host) else { return };
         let seat = seat_of(scenario, host);
         match (work, task.assignment.kind) {
-            (Work::Fetch { .. }, Kind::Forward) => self.in_window(now, &task, "fetch"),
+            (Work::Fetch { .. }, Kind::Forward) => {
+                self.in_window(now, &task, "fetch");
+                self.not_taken_back(now, host, seat, &task);
+            }
             (Work::Stop, Kind::Forward) => {
                 self.in_window(now, &task, "stop what runs");
+                self.once(now, host, seat, &task);
                 self.may_act(now, host, seat, &task);
             }
             (Work::Switch { to: Some(slot) }, Kind::Forward) => {
@@ -212,60 +227,9 @@ impl Referee {
                 {
                     self.fault(invariant, now, format!("{} goes back: {text}", host.name));
                 }
+                self.within_its_budget(now, host, &order);
             }
             _ => {}
-        }
-    }
-
-    fn in_window(&mut self, now: Instant, task: &Task, what: &str) {
-        let order = task.assignment.booking;
-        let true_time = epoch() + Duration::from_millis(now);
-        let Some(window) = self.ledger.window(&order) else {
-            let text = format!("order {} to {what} is in no log", order.short());
-            return self.fault(Invariant::P1, now, text);
-        };
-        if true_time + TOLERANCE < window.start || true_time >= window.end + TOLERANCE {
-            let text = format!("{what} at {true_time}, the window is {window:?}");
-            self.fault(Invariant::P2, now, text);
-        }
-    }
-
-    /// A host does what cannot be undone by leaving it: everything that people demand must stand behind it.
-    fn may_act(&mut self, now: Instant, host: &Host, seat: usize, task: &Task) {
-        let order = task.assignment.booking;
-        let key = host.key_id();
-        let newest =
-            task.clearances.iter().rev().find_map(|id| {
-                self.issued.get(id).filter(|it| it.phase == Phase::Activate).cloned()
-            });
-        let Some(issued) = newest else {
-            let text = format!("{} acts without a clearance to activate", host.name);
-            return self.fault(Invariant::P2, now, text);
-        };
-        if issued.host != key || issued.order != order {
-            let text = format!("{} acts on the clearance of another", host.name);
-            self.fault(Invariant::P9, now, text);
-        }
-        if issued.at + CLEARED_FOR < now && matches!(host_state(host), Some(State::Stopping(..))) {
-            let text = format!("{} acts on a clearance of {} ms ago", host.name, now - issued.at);
-            self.fault(Invariant::P2, now, text);
-        }
-        if !self.tracks[seat].is_answered(&order, issued.phase, &issued.nonce) {
-            let text = format!("{} acts on an answer to another question", host.name);
-            self.fault(Invariant::P9, now, text);
-        }
-        let wall = self.wall(issued.at);
-        for (invariant, text) in self.ledger.against(&order, &key, issued.size, wall) {
-            self.fault(invariant, now, format!("{} acts: {text}", host.name));
-        }
-        if let Some((grounds, number)) = self.ledger.iteration(&order) {
-            let newest = self.tracks[seat].iterations.entry(grounds).or_insert(number);
-            if *newest > number {
-                let text = format!("{} begins iteration {number} after {newest}", host.name);
-                self.fault(Invariant::P7, now, text);
-            } else {
-                *newest = number;
-            }
         }
     }
 
@@ -366,11 +330,20 @@ impl Referee {
         if self.tracks[seat].ended == Some(end) {
             return;
         }
-        self.tracks[seat].ended = Some(end);
         let outcome = outcome.clone();
+        self.tracks[seat].ends(&outcome, host);
         match (&outcome.what, outcome.kind) {
             (What::Committed, kind) => {
-                self.saw(if kind == Kind::Forward { "committed" } else { "rolled back" });
+                for way in self.ledger.ways(&outcome.booking) {
+                    self.saw(way);
+                }
+                self.saw(match kind {
+                    Kind::Forward => "committed",
+                    Kind::Return if self.ledger.window(&outcome.booking).is_some() => {
+                        "returned by a halt"
+                    }
+                    Kind::Return => "rolled back",
+                });
                 let slot = (outcome.generation, outcome.package);
                 if let Err(text) = self.tracks[seat].was_well(slot, now) {
                     let text = format!("{} commits: {text}", host.name);

@@ -5,6 +5,9 @@
 
 mod draw;
 
+use cutover_shared::policy::Exception;
+use cutover_shared::statement::ClosureResult;
+
 /// Milliseconds since the run began.
 pub type Instant = u64;
 
@@ -27,6 +30,12 @@ pub struct Scenario {
     pub network: Weather,
     /// How far the coordinator's clock is off, in milliseconds: at most a second.
     pub skew: i64,
+    /// How many of three witnesses must clear what goes to production.
+    pub witnesses: u32,
+    /// Whether another department must say yes before.
+    pub consults: bool,
+    /// Whether somebody must have rehearsed it before.
+    pub rehearsals: bool,
 }
 
 /// A host.
@@ -47,6 +56,8 @@ pub struct Draft {
     pub behaviour: Behaviour,
     /// An iteration of an emergency: its number, and the draft before.
     pub iteration: Option<(u32, Option<usize>)>,
+    /// Whether it is of a kind that somebody approves ahead.
+    pub standard: bool,
     /// Whether its submitter is the one who also sits on the board.
     pub two_hats: bool,
 }
@@ -60,6 +71,8 @@ pub enum Behaviour {
     Bad,
     /// It is not well on this host.
     BadOn(usize),
+    /// It is not well on any host behind this one.
+    BadBehind(usize),
     /// It is well for so many rounds of checks, and then not.
     Flaps(u32),
     /// It says that it is well, and ends by itself so many milliseconds after its start.
@@ -85,6 +98,8 @@ pub struct Reservation {
     pub halt_after: u32,
     /// How many seconds a wave must have been well.
     pub healthy_for: u64,
+    /// A halt takes back so many hosts that have it already; none: it pauses.
+    pub return_all: Option<u32>,
 }
 
 /// What somebody does.
@@ -114,6 +129,26 @@ pub enum Act {
     Freeze(&'static str, Instant, Instant),
     /// Lifts the last freeze.
     Lift,
+    /// A change manager and this one pass the last freeze with a reservation.
+    Override(usize, &'static str),
+    /// Two do without something for a draft in production.
+    Waive(usize, Exception),
+    /// Approves ahead what a draft will be; or something that it is not, where this is false.
+    PreApprove(usize, bool),
+    /// Takes the pre-approval of a draft back.
+    Withdraw(usize),
+    /// Asks a department, without whose yes a draft does not go on.
+    Ask(usize, &'static str),
+    /// Somebody answers for a department.
+    Answer(usize, &'static str, &'static str, Word),
+    /// Somebody rehearses a draft: it works, or does not.
+    Rehearse(usize, &'static str, Word),
+    /// Somebody votes for a draft, on a condition.
+    VoteIf(usize, &'static str),
+    /// Somebody confirms the condition.
+    Confirm(usize, &'static str),
+    /// Somebody closes a draft, as what it came to.
+    Close(usize, &'static str, ClosureResult),
     /// Sends the hosts of a reservation back to the release before.
     Rollback(usize),
     /// Opens the emergency route.
@@ -220,6 +255,15 @@ pub enum Fault {
         /// How often.
         per_mille: u64,
     },
+    /// A witness is not to be reached.
+    WitnessGone {
+        /// Which of them.
+        witness: usize,
+        /// From.
+        from: Instant,
+        /// Until.
+        to: Instant,
+    },
     /// What runs on a host ends by itself.
     Dies {
         /// Where.
@@ -248,6 +292,7 @@ impl Fault {
             | Self::LogFull { to, .. }
             | Self::Slow { to, .. }
             | Self::Fails { to, .. }
+            | Self::WitnessGone { to, .. }
             | Self::Inhibited { to, .. } => *to,
             Self::Step { until, .. } => *until,
             Self::Dies { at, .. } => *at,

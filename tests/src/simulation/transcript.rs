@@ -69,6 +69,7 @@ impl Transcript {
                 format!("host {host} gets {what}")
             }
             Event::Bring(errand) => format!("{} arrives", errand.what),
+            Event::Hand(witness, errand) => format!("witness {witness} is handed: {}", errand.what),
             Event::Act(_)
             | Event::Fault(_)
             | Event::FaultOver(_)

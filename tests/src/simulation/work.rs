@@ -304,6 +304,7 @@ impl Fleet {
                 Behaviour::Good | Behaviour::Dies(_) => true,
                 Behaviour::Bad => false,
                 Behaviour::BadOn(bad) => bad != host,
+                Behaviour::BadBehind(last) => host <= last,
                 Behaviour::Flaps(rounds) => process.answered <= rounds,
             }
         });

@@ -18,7 +18,9 @@ use cutover_shared::name::Name;
 
 pub use self::log::{MemoryLog, note};
 pub use self::package::{Parcel, Timing};
-pub use self::people::{LOG_KEY, ORIGIN, PEOPLE, key, key_id, policy};
+pub use self::people::{
+    LOG_KEY, ORIGIN, PEOPLE, WITNESSES, demand_witnesses, key, key_id, policy, witness_name,
+};
 pub use self::random::Random;
 pub use self::says::{
     Booked, accepted, approval, assessment, booking, delivery, emergency, enrolment, grant, join,

@@ -3,7 +3,7 @@
 use cutover_shared::digest::Digest;
 use cutover_shared::key::{KeyId, SecretKey};
 use cutover_shared::policy::{
-    Clock, KeyEntry, KeyStatus, LogKey, PolicyDocument, Proof, Role, Rule, Scope,
+    Clock, KeyEntry, KeyStatus, LogKey, PolicyDocument, Proof, Role, Rule, Scope, WitnessKey,
 };
 use cutover_shared::statement::ChangeType;
 use cutover_shared::time::Time;
@@ -29,6 +29,9 @@ pub const PEOPLE: [(&str, &[Role]); 10] = [
     ("mia", &[Role::ChangeManager]),
     ("otto", &[Role::Operator]),
 ];
+
+/// Who has a witness of the log each.
+pub const WITNESSES: [&str; 3] = ["wanda", "will", "wim"];
 
 /// A key made from a name, the same each time.
 pub fn key(owner: &str) -> SecretKey {
@@ -63,6 +66,25 @@ pub fn policy(version: u64, expires: Time) -> PolicyDocument {
         rule("production", ChangeType::Emergency),
     ];
     policy
+}
+
+/// Puts the witnesses into a policy, and the demand for so many of them into its rules for production.
+pub fn demand_witnesses(policy: &mut PolicyDocument, quorum: u32) {
+    let witness = |owner| WitnessKey {
+        name: witness_name(owner),
+        owner: name(owner),
+        email: format!("{owner}@example.org"),
+        key: key(owner).public(),
+    };
+    policy.witnesses = WITNESSES.map(witness).to_vec();
+    for rule in policy.rules.iter_mut().filter(|it| it.environment == name("production")) {
+        rule.witnesses = quorum;
+    }
+}
+
+/// The name on the lines of somebody's witness.
+pub fn witness_name(owner: &str) -> String {
+    format!("{owner}.witness.test")
 }
 
 fn rule(environment: &str, change: ChangeType) -> Rule {

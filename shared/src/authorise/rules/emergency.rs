@@ -58,7 +58,9 @@ fn standard(q: &Question<'_>, case: &Case, booking: &BookingCase) -> Result<(), 
     if !record.approved.header().covers(when) {
         return refuse(Code::GroundMissing, "the pre-approval has run out");
     }
-    if let Some(misfit) = record.approved.says().misfit(release) {
+    if let Some(misfit) = record.approved.says().misfit(release)
+        && !crate::seeded!(PreApprovalFitsAll)
+    {
         return refuse(Code::GroundMissing, format!("it does not fit its pre-approval: {misfit}"));
     }
     if let Some(owner) = record.approved.owners().intersection(&case.release.owners()).next() {

@@ -58,7 +58,11 @@ pub(in crate::authorise) fn overrides<'a>(
 /// The freezes that the booking asked about passes.
 pub(super) fn passed(q: &Question<'_>, about: (&Case, &BookingCase)) -> BTreeSet<Digest> {
     let named = overrides(q, about).flat_map(|it| &it.says().freezes);
-    named.map(|it| it.freeze).collect()
+    let named: BTreeSet<Digest> = named.map(|it| it.freeze).collect();
+    if crate::seeded!(OverridePassesAll) && !named.is_empty() {
+        return q.state.freezes().map(|it| it.declared.id()).collect();
+    }
+    named
 }
 
 fn in_time(header: &Validity, now: crate::time::Time, booking: &BookingCase) -> bool {

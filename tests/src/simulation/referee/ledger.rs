@@ -8,6 +8,8 @@
     reason = "each look is for one kind of statement among all that there are and will be"
 )]
 
+mod exceptions;
+mod process;
 mod untouched;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,15 +18,17 @@ use std::time::Duration;
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::Envelope;
 use cutover_shared::key::KeyId;
-use cutover_shared::policy::Role;
+use cutover_shared::name::Name;
+use cutover_shared::policy::{Exception, Role};
 use cutover_shared::statement::{
-    Booking, Emergency, Event, Freeze, HostChange, Outcome, Release, Says, Statement, Verdict,
+    Booking, ChangeType, Emergency, Event, Freeze, HostChange, Outcome, Release, Says, Statement,
+    Verdict,
 };
 use cutover_shared::time::Time;
 use cutover_shared::window::Window;
 
 use super::Invariant;
-use crate::simulation::scenario::Instant;
+use crate::simulation::scenario::{Instant, Scenario};
 use crate::world::{PEOPLE, key_id, name};
 
 /// An entry of the log.
@@ -44,18 +48,21 @@ struct Entry {
 pub(super) struct Ledger {
     entries: Vec<Entry>,
     people: BTreeMap<KeyId, &'static str>,
-}
-
-impl Default for Ledger {
-    fn default() -> Self {
-        let people = PEOPLE.iter().map(|(owner, _)| (key_id(owner), *owner)).collect();
-        Self { entries: Vec::new(), people }
-    }
+    /// Whether another department must say yes before production.
+    consults: bool,
+    /// Whether somebody must have rehearsed it before.
+    rehearsals: bool,
 }
 
 type Against = Vec<(Invariant, String)>;
 
 impl Ledger {
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        let people = PEOPLE.iter().map(|(owner, _)| (key_id(owner), *owner)).collect();
+        let Scenario { consults, rehearsals, .. } = *scenario;
+        Self { entries: Vec::new(), people, consults, rehearsals }
+    }
+
     /// Reads what is new. An error says that what was there is not any longer, or is there twice.
     pub(super) fn learn(&mut self, entries: &[Vec<u8>], since: Time) -> Result<(), String> {
         if entries.len() < self.entries.len() {
@@ -122,6 +129,16 @@ impl Ledger {
         })
     }
 
+    /// Whether a statement is in the log.
+    pub(super) fn has(&self, id: &Digest) -> bool {
+        self.entries.iter().any(|entry| entry.id == *id)
+    }
+
+    /// The environment of a booking.
+    pub(super) fn environment(&self, order: &Digest) -> Option<&Name> {
+        self.booking(order).map(|(_, _, booking)| &booking.environment)
+    }
+
     /// The window of a booking.
     pub(super) fn window(&self, order: &Digest) -> Option<Window> {
         self.booking(order).map(|(_, _, booking)| booking.window)
@@ -150,6 +167,9 @@ impl Ledger {
         generation: u64,
         to: &Digest,
     ) -> Result<(), (Invariant, String)> {
+        if let Some((_, _, booking)) = self.booking(order) {
+            return self.may_return_all(order, booking, host, to);
+        }
         let found = self.said(usize::MAX).find_map(|(_, entry, statement)| match &statement.says {
             Says::Rollback(rollback) if entry.id == *order => Some((entry, rollback)),
             _ => None,
@@ -201,10 +221,13 @@ impl Ledger {
             Some(_) | None => against.push((Invariant::P1, "nobody released it".to_owned())),
         }
         let asked = Asked { booking, release, submitted_by, size };
-        match &release.iteration {
-            None => self.approvals(&asked, &mut against),
-            Some(_) => self.iterations(&asked, &mut against),
+        match release.change {
+            ChangeType::Normal => self.approvals(&asked, now, &mut against),
+            ChangeType::Emergency => self.iterations(&asked, &mut against),
+            ChangeType::Standard => self.approved_ahead(&asked, now, &mut against),
         }
+        self.denied(&asked, &mut against);
+        self.around(&asked, &mut against);
         self.taken_back(&asked, &mut against);
         self.prohibitions(order, &asked, booked_by, now, &mut against);
         self.waves(order, &asked, host, now, &mut against);
@@ -212,8 +235,8 @@ impl Ledger {
     }
 
     /// P1: who must have approved a normal change, and who must not have said no.
-    fn approvals(&self, asked: &Asked<'_>, against: &mut Against) {
-        let Asked { booking, release, submitted_by, size } = *asked;
+    fn approvals(&self, asked: &Asked<'_>, now: Time, against: &mut Against) {
+        let Asked { booking, submitted_by, size, .. } = *asked;
         let environment = &booking.environment;
         let strict = *environment == name("production");
         let mut complete = BTreeSet::new();
@@ -261,23 +284,34 @@ impl Ledger {
                 against.push((Invariant::P1, what.to_owned()));
             }
         };
-        demand(complete.iter().any(|who| !submitted_by.by.contains(who)), "no librarian's yes");
+        let without = |what| self.is_waived(asked, what, now);
+        let reviewed = complete.iter().any(|who| !submitted_by.by.contains(who));
+        demand(reviewed || without(Exception::Review), "no librarian's yes");
         if strict {
             demand(!accepted.is_empty(), "no yes of security");
             demand(votes.values().all(|yes| *yes), "a no of the board");
             let others = votes.keys().filter(|who| !submitted_by.by.contains(**who)).count();
-            demand(others >= 2, "fewer than two votes of others");
-            demand(delivered, "it was not delivered");
-            demand(self.proven_on_staging(booking, size), "no host of staging has it");
+            demand(others >= 2 || without(Exception::Votes), "fewer than two votes of others");
+            demand(delivered || without(Exception::Delivery), "it was not delivered");
+            let proven = self.proven_on_staging(booking, size);
+            demand(proven || without(Exception::Environments), "no host of staging has it");
         }
-        let denied = self.said(size).any(|(_, _, statement)| match &statement.says {
-            Says::Assessment(it) => it.package == release.package && !it.judgement.is_accepted(),
-            Says::Review(it) => {
-                it.release == booking.release && matches!(it.verdict, Verdict::Denied { .. })
-            }
-            _ => false,
+    }
+
+    /// P1: security did not say no to the package, and the librarian's last word was yes, if there was one.
+    fn denied(&self, asked: &Asked<'_>, against: &mut Against) {
+        let Asked { booking, release, size, .. } = *asked;
+        let denied = self.said(size).any(|(_, _, statement)| {
+            matches!(&statement.says, Says::Assessment(it)
+                if it.package == release.package && !it.judgement.is_accepted())
         });
-        demand(!denied, "it was denied");
+        let reviews = self.said(size).filter_map(|(_, _, statement)| match &statement.says {
+            Says::Review(it) if it.release == booking.release => Some(&it.verdict),
+            _ => None,
+        });
+        if denied || reviews.last().is_some_and(|last| *last != Verdict::Complete) {
+            against.push((Invariant::P1, "it was denied, or given back to its author".to_owned()));
+        }
     }
 
     fn proven_on_staging(&self, booking: &Booking, size: usize) -> bool {
@@ -347,6 +381,18 @@ impl Ledger {
         }
     }
 
+    /// Whether a librarian called the release of a booking complete, from an entry on.
+    pub(super) fn is_reviewed_since(&self, order: &Digest, from: usize) -> bool {
+        let release = self.booking(order).map(|(_, _, booking)| booking.release);
+        self.said(usize::MAX).any(|(index, entry, statement)| {
+            let Says::Review(it) = &statement.says else { return false };
+            index >= from
+                && Some(it.release) == release
+                && it.verdict == Verdict::Complete
+                && any_with(&entry.by, Role::Librarian)
+        })
+    }
+
     /// P2: holds, freezes, and giving up.
     fn prohibitions(
         &self,
@@ -377,6 +423,7 @@ impl Ledger {
                         && *start <= now
                         && now < *end
                         && !lifted
+                        && !self.is_passed(order, asked, &entry.id, now)
                 }
                 _ => false,
             };

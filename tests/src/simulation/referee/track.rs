@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cutover_machine::{Outcome, What};
 use cutover_shared::digest::Digest;
 use cutover_shared::statement::Phase;
 use cutover_shared::time::Time;
@@ -28,6 +29,10 @@ pub(super) struct Track {
     pub(super) down: Option<(Digest, Instant)>,
     /// The last end that was seen.
     pub(super) ended: Option<(Digest, u64)>,
+    /// The generation at which it carried out each order.
+    pub(super) begun: BTreeMap<Digest, u64>,
+    /// What it took back itself, and how many entries of the log it knew then.
+    pub(super) returned: BTreeMap<Digest, usize>,
     saves: u64,
     size: u64,
     policy: u64,
@@ -42,6 +47,16 @@ impl Track {
     pub(super) fn is_answered(&self, order: &Digest, phase: Phase, nonce: &Digest) -> bool {
         let newest = self.asked.iter().rfind(|(asked, when, _)| asked == order && *when == phase);
         newest.is_some_and(|(_, _, with)| with == nonce)
+    }
+
+    /// How an order has ended.
+    pub(super) fn ends(&mut self, outcome: &Outcome, host: &Host) {
+        self.ended = Some((outcome.booking, outcome.generation));
+        if matches!(outcome.what, What::Returned { .. } | What::Stuck { .. }) {
+            let trust = host.life.as_ref().and_then(|life| life.core.trust());
+            let known = trust.map_or(0, |trust| trust.head.size);
+            self.returned.insert(outcome.package, usize::try_from(known).unwrap_or(usize::MAX));
+        }
     }
 
     /// A round of checks.

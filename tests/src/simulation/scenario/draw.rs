@@ -1,7 +1,14 @@
 //! Drawing a run from its seed.
 
-use super::{Act, Behaviour, Draft, Fault, Instant, Reservation, Scenario, Seat, Weather, Word};
+mod exceptions;
+mod faults;
+mod process;
+
+use cutover_shared::policy::Exception;
+
+use super::{Act, Behaviour, Draft, Instant, Reservation, Scenario, Seat, Weather, Word};
 use crate::simulation::random::Random;
+use crate::simulation::rules::CONSULTED;
 
 /// The first act; before it hosts join.
 const BEGIN: Instant = 20_000;
@@ -12,6 +19,8 @@ struct Drawing {
     scenario: Scenario,
     /// When the next campaign begins.
     next: Instant,
+    /// When what was booked already is to begin once more.
+    twice: Vec<Instant>,
 }
 
 pub(super) fn scenario(seed: u64) -> Scenario {
@@ -35,19 +44,25 @@ pub(super) fn scenario(seed: u64) -> Scenario {
         faults: Vec::new(),
         network: Weather { lost: 0, twice: 0, late: 0, breaks: 0, mixed_up: 0 },
         skew: 0,
+        witnesses: 0,
+        consults: random.chance(250),
+        rehearsals: random.chance(250),
     };
-    let mut drawing = Drawing { random, scenario, next: BEGIN };
+    let mut drawing = Drawing { random, scenario, next: BEGIN, twice: Vec::new() };
     drawing.fill();
     drawing.scenario
 }
 
 impl Drawing {
     fn fill(&mut self) {
+        if self.random.chance(250) {
+            self.scenario.witnesses = u32::try_from(self.random.between(1, 3)).unwrap_or(1);
+        }
         for _ in 0..self.random.between(1, 3) {
-            if self.random.chance(250) {
-                self.emergency();
-            } else {
-                self.campaign();
+            match self.random.below(8) {
+                0 | 1 => self.emergency(),
+                2 => self.standard(),
+                _ => self.campaign(),
             }
         }
         self.unrest();
@@ -76,11 +91,13 @@ impl Drawing {
             1 => Behaviour::BadOn(host),
             2 => Behaviour::Flaps(u32::try_from(self.random.between(1, 5)).unwrap_or(1)),
             3 => Behaviour::Dies(self.random.between(500, 6000)),
+            4 | 5 if number > 0 => Behaviour::BadBehind(self.hosts("staging").len()),
             _ => Behaviour::Good,
         };
         let two_hats = self.random.chance(200);
         let version = format!("1.{number}");
-        self.scenario.drafts.push(Draft { version, behaviour, iteration, two_hats });
+        let standard = false;
+        self.scenario.drafts.push(Draft { version, behaviour, iteration, standard, two_hats });
         number
     }
 
@@ -90,11 +107,15 @@ impl Drawing {
         let mut at = self.next;
         self.act(at, Act::Submit(draft));
         at += self.random.between(500, 3000);
-        self.approvals(draft, at);
+        let waived = self.approvals(draft, at);
         let start = at + self.random.between(4000, 9000);
         let staging = self.reservation(draft, "staging", start, (60, 110));
         let end = self.scenario.reservations[staging].end;
-        let start = if self.random.chance(700) { start + 35_000 } else { end + 1000 };
+        let start = match waived {
+            Some(Exception::Environments) => start + 2000,
+            _ if self.random.chance(700) => start + 35_000,
+            _ => end + 1000,
+        };
         let production = self.reservation(draft, "production", start, (90, 200));
         let (start, end) = {
             let reserved = &self.scenario.reservations[production];
@@ -104,7 +125,8 @@ impl Drawing {
         self.next = if self.random.chance(800) { end + 5000 } else { start + 30_000 };
     }
 
-    fn approvals(&mut self, draft: usize, mut at: Instant) {
+    /// Says what somebody does without, if somebody does.
+    fn approvals(&mut self, draft: usize, mut at: Instant) -> Option<Exception> {
         let word = |random: &mut Random, no: u64| match random.below(1000) {
             it if it < no => Word::No,
             it if it < 2 * no => Word::Later,
@@ -115,22 +137,36 @@ impl Drawing {
         let review = word(&mut self.random, 20);
         let assess = word(&mut self.random, 20);
         let vote = word(&mut self.random, 20);
+        let conditional = self.random.chance(250);
         let acts = [
             Act::Review(draft, review),
             Act::Assess(draft, assess),
-            Act::Vote(draft, "bea", Word::Yes),
+            if conditional {
+                Act::VoteIf(draft, "bea")
+            } else {
+                Act::Vote(draft, "bea", Word::Yes)
+            },
             Act::Vote(draft, if missing == 5 { "sue" } else { "bob" }, vote),
             Act::Deliver(draft),
         ];
+        let waived = self.exception(draft, at);
+        self.around(draft, at);
         for (number, act) in acts.into_iter().enumerate() {
             at += self.random.between(50, 900);
-            if missing != number as u64 {
+            let needless = waived.is_some_and(|it| exceptions::is_spared(&act, it));
+            if missing != number as u64 && !needless {
                 self.act(at, act);
             }
+        }
+        if conditional && self.random.chance(850) {
+            let confirmed = at + self.random.between(100, 3000);
+            let who = self.random.pick(&["lena", "lena", "sam"]);
+            self.act(confirmed, Act::Confirm(draft, who));
         }
         if review == Word::Later && self.random.chance(700) {
             self.act(at + 1000, Act::Review(draft, Word::Yes));
         }
+        waived
     }
 
     fn reservation(
@@ -149,8 +185,13 @@ impl Drawing {
         }
         let length = self.random.between(seconds.0, seconds.1) * 1000;
         let number = self.scenario.reservations.len();
-        let at_once = u32::try_from(self.random.between(1, 2)).unwrap_or(1);
-        let halt_after = u32::try_from(self.random.between(1, 2)).unwrap_or(1);
+        // Several fail at once where it is the first alone that does well.
+        let storm = matches!(self.scenario.drafts[draft].behaviour, Behaviour::BadBehind(_));
+        let least = if storm { 2 } else { 1 };
+        let at_once = u32::try_from(self.random.between(least, 2)).unwrap_or(1);
+        let return_all = self.random.chance(if storm { 900 } else { 300 });
+        let budget = u32::try_from(self.random.between(1, 3)).unwrap_or(1);
+        let halt_after = self.random.pick(if storm { &[1, 2, 2] } else { &[1, 2] });
         let healthy_for = self.random.pick(&[0, 0, 5]);
         self.scenario.reservations.push(Reservation {
             draft,
@@ -161,6 +202,7 @@ impl Drawing {
             at_once,
             halt_after,
             healthy_for,
+            return_all: return_all.then_some(budget),
         });
         let booked = start.saturating_sub(self.random.between(2500, 3500));
         self.act(booked, Act::Book(number));
@@ -171,10 +213,11 @@ impl Drawing {
 
     /// What people do while a rollout is on its way.
     fn interference(&mut self, draft: usize, booking: usize, start: Instant, end: Instant) {
-        let somewhere = |random: &mut Random| random.between(start, end);
-        let at = somewhere(&mut self.random);
-        match self.random.below(12) {
-            0 => {
+        // Often while hosts still have their turn to come.
+        let latest = if self.random.chance(600) { end.min(start + 20_000) } else { end };
+        let at = self.random.between(start, latest);
+        match self.random.below(16) {
+            0 | 13 => {
                 let finish = self.random.chance(400);
                 self.act(at, Act::Hold(draft, finish));
                 if self.random.chance(600) {
@@ -183,16 +226,9 @@ impl Drawing {
                 }
             }
             1 => self.act(at, Act::Cancel(draft)),
-            2 => {
-                let from = at + self.random.below(20_000);
-                let to = from + self.random.between(5000, 60_000);
-                let environment = self.random.pick(&["staging", "production"]);
-                self.act(at, Act::Freeze(environment, from, to));
-                if self.random.chance(300) {
-                    self.act(at + 8000, Act::Lift);
-                }
-            }
-            3 | 4 => self.act(at, Act::Rollback(booking)),
+            2 => self.frozen(booking, at),
+            // When hosts run it.
+            3 | 4 | 9 => self.act(end - (at - start) / 2, Act::Rollback(booking)),
             5 => self.act(at, Act::Assess(draft, Word::No)),
             6 => self.act(at, Act::Review(draft, Word::No)),
             7 => {
@@ -202,6 +238,11 @@ impl Drawing {
                 }
                 self.reservation(draft, "production", end + 6000, (60, 120));
             }
+            // Announced when all is booked, for when it is to happen.
+            8 => self.frozen(booking, start.saturating_sub(1000)),
+            10 => self.act(at, Act::Answer(draft, CONSULTED, "otto", Word::No)),
+            11 => self.act(at, Act::Rehearse(draft, "otto", Word::No)),
+            12 => self.closed(draft, end),
             _ => {}
         }
     }
@@ -221,6 +262,12 @@ impl Drawing {
             let start = at + self.random.between(4500, 9000);
             let booking = self.reservation(draft, "production", start, (50, 120));
             let end = self.scenario.reservations[booking].end;
+            if self.random.chance(500) {
+                // Booked once more, for hosts that it may have to leave again by then.
+                let again = start + self.random.between(3000, 8000);
+                self.reservation(draft, "production", again, (50, 120));
+                self.twice.push(again);
+            }
             if self.random.chance(150) {
                 let cancelled = start + self.random.below(20_000);
                 self.act(cancelled, Act::Cancel(draft));
@@ -248,54 +295,6 @@ impl Drawing {
             self.act(at, Act::Retire(host));
             let remade = at + self.random.between(2000, 20_000);
             self.act(remade, Act::Remake(host));
-        }
-    }
-
-    fn faults(&mut self) {
-        let end = self.scenario.quiet();
-        for _ in 0..self.random.between(1, 6) {
-            let fault = self.fault(end);
-            self.scenario.faults.push(fault);
-        }
-        let mut often =
-            |most: u64| if self.random.chance(500) { self.random.below(most) } else { 0 };
-        self.scenario.network = Weather {
-            lost: often(60),
-            twice: often(80),
-            late: often(60),
-            breaks: often(10),
-            mixed_up: often(80),
-        };
-    }
-
-    fn fault(&mut self, end: Instant) -> Fault {
-        let host = self.random.index(self.scenario.seats.len());
-        let from = self.random.between(BEGIN, end);
-        let to = from + self.random.between(2000, 60_000);
-        let down = self.random.between(300, 40_000);
-        match self.random.below(13) {
-            0..=3 => {
-                let point = u32::try_from(self.random.between(3, 160)).unwrap_or(3);
-                Fault::CrashHost { host, point, power: self.random.chance(500), down }
-            }
-            4 | 5 => {
-                let point = u32::try_from(self.random.between(10, 160)).unwrap_or(10);
-                Fault::CrashCoordinator { point, down: down / 2 }
-            }
-            6 => {
-                let host = (!self.random.chance(200)).then_some(host);
-                Fault::Partition { host, from, to }
-            }
-            7 => {
-                let by = self.random.pick(&[-7_200_000, -90_000, -1500, 1500, 60_000, 7_200_000]);
-                Fault::Step { host, at: from, by, until: to }
-            }
-            8 => Fault::Full { host, from, to },
-            9 => Fault::LogFull { from, to: from + (to - from) / 4 },
-            10 => Fault::Slow { host, from, to, times: self.random.between(3, 40) },
-            11 => Fault::Fails { host, from, to, per_mille: self.random.between(100, 700) },
-            12 if self.random.chance(500) => Fault::Dies { host, at: from },
-            _ => Fault::Inhibited { host, from, to },
         }
     }
 }

@@ -49,7 +49,7 @@ impl Ledger {
         let iteration = self.iteration(order);
         self.said(usize::MAX).any(|(_, entry, statement)| match &statement.says {
             Says::Hold(it) => it.release == booking.release,
-            Says::Freeze(_) | Says::Rollback(_) => true,
+            Says::Freeze(_) | Says::Rollback(_) | Says::Override(_) | Says::Waiver(_) => true,
             Says::Host(change) => !matches!(change, HostChange::Enrolled(_)),
             Says::Booking(other) => {
                 entry.id != *order
