@@ -1,9 +1,14 @@
 //! Row 17: after an unexpected event the release is rolled back, and held until it was reviewed again.
 
+use std::time::Duration;
+
 use anyhow::{bail, ensure};
-use cutover_shared::statement::Event;
+use cutover_shared::digest::Digest;
+use cutover_shared::statement::{Event, WindowRelease};
 use cutover_tests::harness::Stage;
+use cutover_tests::harness::host::Host;
 use cutover_tests::harness::release::{self, Made};
+use cutover_tests::harness::watch::append_unasked;
 
 const WAVE: [&str; 2] = ["--wave", "all=stg-1"];
 
@@ -52,5 +57,48 @@ async fn row_17_what_went_back_waits_for_a_new_review() -> anyhow::Result<()> {
     ensure!(outcome.event == Event::RolledBack, "{:?}", outcome.event);
     let refused = stage.desk.refused("max", &[&["book", &other][..], &soon, &WAVE].concat())?;
     ensure!(refused.code == "not-reviewed", "{}", refused.text);
+    Ok(())
+}
+
+/// The host itself holds it: a change manager whose program asks no rule signs another window after the return, a
+/// coordinator that asks none takes it and has the host begin, and the host refuses until somebody has reviewed it
+/// anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_17_the_host_itself_refuses_what_went_back() -> anyhow::Result<()> {
+    let (mut stage, _directory) = super::stage().await?;
+    stage.add_host("stg-1", "staging").await?;
+    let good = ready(&stage, "1.0", &Made::default())?;
+    let before = stage.deploy(&good, "staging", &["stg-1"], &WAVE).await?;
+    let over = ["cancel", &good, "--booking", &before.booking, "--reason", "it is there"];
+    stage.desk.run("max", &over)?;
+    let bad = ready(&stage, "1.1", &Made { unhealthy_on: &["stg-1"], ..Made::default() })?;
+    let booked = stage.open_window(&bad, "staging", &WAVE)?;
+    let outcome = stage.outcome("stg-1", &booked.booking).await?;
+    ensure!(matches!(outcome.event, Event::Returned { .. }), "{:?}", outcome.event);
+
+    let order: Digest = booked.booking.parse()?;
+    let first = stage
+        .until("the booking", |state| Some(state.booking(&order)?.1.booking.says().clone()))
+        .await?;
+    let (release, package) = (first.release, first.package);
+    let mut later = first;
+    later.window.start = later.window.start + Duration::from_millis(1);
+    stage.cheat(&[]).await?;
+    append_unasked(&stage.desk, "max", later.clone().into()).await?;
+    let booking = stage
+        .until("the later window", |state| {
+            let (case, _) = state.booking(&order)?;
+            let is_later = |it: &&Digest| case.bookings[*it].booking.says() == &later;
+            case.bookings.keys().find(is_later).copied()
+        })
+        .await?;
+    let checkpoint = stage.head().await?;
+    let armed = WindowRelease { booking, release, package, checkpoint };
+    append_unasked(&stage.desk, "max", armed.into()).await?;
+    let name = booking.to_string();
+    stage.cheat(&[("stg-1", &name)]).await?;
+    stage.refusal("stg-1", &name, "not-reviewed").await?;
+    let page = stage.hosts.get("stg-1").and_then(Host::page);
+    ensure!(page.as_deref() == Some("1.0"), "{page:?}");
     Ok(())
 }
