@@ -1,5 +1,6 @@
 //! Whose turn it is, and who is told so: the planner, the register and the rules on one log.
 
+#[cfg(test)]
 #[path = "../../../../shared/tests/standing/scene.rs"]
 #[expect(dead_code, reason = "other tests use more of the scene")]
 mod scene;
@@ -70,7 +71,7 @@ impl Desk {
     fn offered(&mut self, monotonic: u64) -> Vec<(KeyId, u64, Digest)> {
         let offer = |tell: cutover_coordinator_core::Tell| match tell.command {
             Command::Offer(order) => (tell.host, tell.stream, order),
-            other => panic!("{other:?}"),
+            Command::Stop(_) | Command::Steps(_) => panic!("{:?}", tell.command),
         };
         self.round(monotonic).tell.into_iter().map(offer).collect()
     }
@@ -157,7 +158,7 @@ fn a_place_is_taken_until_the_host_says_what_came_of_it_or_could_no_longer() {
     assert_eq!(ask(&mut desk, &one), Ok(()), "its own place");
     assert_eq!(ask(&mut desk, &two), Err(Code::NotCleared), "one at once");
     // Apply budget and reserve are five and two minutes.
-    desk.scene.wait(minutes(7) - Duration::from_millis(1));
+    desk.scene.wait(Duration::from_millis(7 * 60_000 - 1));
     assert_eq!(ask(&mut desk, &two), Err(Code::NotCleared));
     desk.scene.wait(Duration::from_millis(1));
     assert_eq!(ask(&mut desk, &two), Ok(()), "the first is over, whatever became of it");
