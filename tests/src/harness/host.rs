@@ -132,8 +132,13 @@ impl Host {
 
     /// Starts the network half.
     pub fn start_agent(&mut self) -> anyhow::Result<()> {
+        self.start_agent_with(&[])
+    }
+
+    /// Starts the network half with these variables in its environment.
+    pub fn start_agent_with(&mut self, variables: &[(&str, &str)]) -> anyhow::Result<()> {
         let mut command = self.command("cutover-agent");
-        command.arg("run");
+        command.arg("run").envs(variables.iter().copied());
         self.agent = Some(Process::start("agent", command, &self.directory.join("agent.log"))?);
         Ok(())
     }
