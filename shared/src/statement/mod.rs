@@ -394,12 +394,12 @@ fn frame(
     Ok((predicate, json.subject, json.predicate))
 }
 
-/// Why a payload cannot be read. The statements of others, and those of a newer Cutover, need not have our
-/// predicates' shape: their types tell more than where they differ.
+/// Why a payload cannot be read, told from without to within. The statements of others, and those of a newer
+/// Cutover, need not have our predicates' shape: their types tell more than where they differ.
 fn not_ours(envelope: &Envelope, fault: serde_json::Error) -> StatementError {
     match json::from_slice::<StatementJson<'_, &RawValue>>(envelope.payload()) {
         Ok(json) => predicate_of(&json).err().unwrap_or(StatementError::Json(fault)),
-        Err(_) => StatementError::Json(fault),
+        Err(outer) => StatementError::Json(outer),
     }
 }
 
