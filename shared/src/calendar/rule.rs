@@ -515,6 +515,8 @@ mod tests {
             ("FREQ=DAILY;BYMONTHDAY=-32", "-31 to -1"),
             ("FREQ=DAILY;BYDAY=XX", "BYDAY=XX"),
             ("FREQ=DAILY;BYDAY=é", "BYDAY=é"),
+            ("FREQ=YEARLY;BYDAY=54MO", "BYDAY=54MO"),
+            ("FREQ=YEARLY;BYDAY=-128MO", "BYDAY=-128MO"),
             ("FREQ=MONTHLY;BYDAY=MO,MO", "each once"),
             ("FREQ=WEEKLY;BYDAY=2MO", "needs FREQ=MONTHLY or YEARLY"),
             ("FREQ=MONTHLY;BYDAY=6MO", "no month has a sixth"),

@@ -132,7 +132,9 @@ impl Rule {
             return wrong("BYDAY with a number, as 2TU, needs FREQ=MONTHLY or YEARLY");
         }
         let in_month = self.frequency == Frequency::Monthly || !self.months.is_empty();
-        if in_month && self.days.iter().any(|day| day.ordinal.is_some_and(|it| it.abs() > 5)) {
+        if in_month
+            && self.days.iter().any(|day| day.ordinal.is_some_and(|it| it.unsigned_abs() > 5))
+        {
             return wrong("no month has a sixth weekday: BYDAY goes from -5 to 5 there");
         }
         if self.frequency == Frequency::Weekly && !self.month_days.is_empty() {
@@ -167,7 +169,7 @@ fn days(value: &str) -> Option<Vec<DayOfWeek>> {
         let (ordinal, day) = text.split_at(at);
         let ordinal = match ordinal {
             "" => None,
-            text => Some(text.parse::<i8>().ok().filter(|it| *it != 0 && it.abs() <= 53)?),
+            text => Some(text.parse::<i8>().ok().filter(|it| *it != 0 && it.unsigned_abs() <= 53)?),
         };
         let day = DayOfWeek { ordinal, weekday: weekday(day)? };
         if days.contains(&day) {
