@@ -91,7 +91,7 @@ impl Drawing {
             1 => Behaviour::BadOn(host),
             2 => Behaviour::Flaps(u32::try_from(self.random.between(1, 5)).unwrap_or(1)),
             3 => Behaviour::Dies(self.random.between(500, 6000)),
-            4 if number > 0 => Behaviour::BadBehind(self.hosts("staging").len()),
+            4 | 5 if number > 0 => Behaviour::BadBehind(self.hosts("staging").len()),
             _ => Behaviour::Good,
         };
         let two_hats = self.random.chance(200);
