@@ -73,7 +73,7 @@ fn every_promise_holds_in_every_run() {
     for (what, least) in [
         ("committed", runs),
         ("returned", runs / 4),
-        ("rolled back", runs / 100),
+        ("rolled back", runs / 50),
         ("abandoned", runs / 20),
         ("returned by a halt", runs / 100),
         ("past a freeze", runs / 100),
