@@ -13,7 +13,7 @@ use crate::authorise::rules::{
 };
 use crate::case::{BookingCase, Case, Verified};
 use crate::fold::State;
-use crate::fold::standing::{Lifecycle, Trial, newest_booking, release_standing};
+use crate::fold::standing::{Lifecycle, Trial, open_booking, release_standing};
 use crate::name::Name;
 use crate::policy::{Exception, TrustPolicy};
 use crate::refusal::Refusal;
@@ -152,7 +152,7 @@ fn item<'a>(state: &'a State, case: &'a Case, at: Time) -> Option<Item<'a>> {
     if ballots.is_empty() {
         return None;
     }
-    let booked = ballots.iter().filter_map(|it| newest_booking(case, it.environment));
+    let booked = ballots.iter().filter_map(|it| open_booking(state, case, it.environment, at));
     let booked = booked.map(|it| it.booking.says().window.start).min();
     Some(Item { case, ballots, start: booked.or(release.requested_start) })
 }

@@ -4,7 +4,7 @@
 
 use cutover_shared::case::{Case, Verified};
 use cutover_shared::fold::State;
-use cutover_shared::fold::standing::{Lifecycle, newest_booking, release_standing};
+use cutover_shared::fold::standing::{Lifecycle, open_booking, release_standing};
 use cutover_shared::name::Name;
 use cutover_shared::policy::Role;
 use cutover_shared::statement::TaskKind;
@@ -77,7 +77,7 @@ pub fn tasks(state: &State, case: &Case, now: Time) -> Vec<Task> {
         Lifecycle::Denied | Lifecycle::Cancelled | Lifecycle::Superseded | Lifecycle::Closed
     );
     let environments = case.release.says().environments.iter();
-    let windows = environments.filter_map(|it| newest_booking(case, it));
+    let windows = environments.filter_map(|it| open_booking(state, case, it, now));
     let windows: Vec<_> = windows.map(|it| it.booking.says().window).collect();
     let due = |kind| match kind {
         TaskKind::Stage | TaskKind::Condition { .. } => windows.iter().map(|it| it.start).min(),

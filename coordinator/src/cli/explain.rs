@@ -15,7 +15,7 @@ use cutover_shared::case::Case;
 use cutover_shared::digest::Digest;
 use cutover_shared::fold::State;
 use cutover_shared::fold::standing::{
-    EnvironmentStanding, Lifecycle, Trial, newest_booking, release_standing,
+    EnvironmentStanding, Lifecycle, Trial, newest_booking, open_booking, release_standing,
 };
 use cutover_shared::name::Name;
 use cutover_shared::protocol::Fleet;
@@ -152,12 +152,17 @@ fn explain_here(
     let environment = &standing.environment;
     let trial = Trial::new(state, case, environment, now);
     let wanted = |host: &Name| args.host.as_ref().is_none_or(|name| name == host);
-    let booking = newest_booking(case, environment);
+    let booking = open_booking(state, case, environment, now);
+    let shown = booking.or_else(|| newest_booking(case, environment));
     let mut reports =
-        booking.map_or_else(Vec::new, |it| BookingReport::new(state, fleet, it, false).hosts);
+        shown.map_or_else(Vec::new, |it| BookingReport::new(state, fleet, it, false).hosts);
     reports.retain(|it| wanted(&it.host));
+    // How hosts ended with a booking that is used up says nothing of another.
     let ended = |host: &Name| {
-        reports.iter().any(|it| it.host == *host && !["turn", "waiting"].contains(&it.standing))
+        booking.is_some()
+            && reports
+                .iter()
+                .any(|it| it.host == *host && !["turn", "waiting"].contains(&it.standing))
     };
     let application = &case.release.says().application;
     let planned: Vec<_> = trial.hosts().into_iter().filter(|it| wanted(&it.host)).collect();

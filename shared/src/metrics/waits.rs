@@ -18,7 +18,7 @@ use crate::authorise::rules::{
 use crate::case::Case;
 use crate::digest::Digest;
 use crate::fold::State;
-use crate::fold::standing::{Lifecycle, Trial, newest_booking, release_standing};
+use crate::fold::standing::{Lifecycle, Trial, open_booking, release_standing};
 use crate::name::Name;
 use crate::statement::Statement;
 use crate::time::Time;
@@ -168,7 +168,8 @@ fn awaited(state: &State, case: &Case, now: Time) -> Vec<(Name, BTreeSet<Side>, 
     let standing = release_standing(state, case, now);
     let here = standing.environments.into_iter().map(|it| {
         let sides = sides(state, case, &it.environment, it.word, now);
-        let window = newest_booking(case, &it.environment).map(|it| it.booking.says().window);
+        let open = open_booking(state, case, &it.environment, now);
+        let window = open.map(|it| it.booking.says().window);
         (it.environment, sides, window)
     });
     here.collect()

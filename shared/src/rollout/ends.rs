@@ -35,6 +35,20 @@ pub(crate) fn last_ends<'a>(
     ends
 }
 
+/// Whether a booking takes no host forward any more although not all of its hosts have committed it: so many
+/// failed as halt it, or each has ended. A host begins an order once (rule 24), and a halt is for good: whatever
+/// is said of the release afterwards, it takes another booking.
+pub fn is_used_up(state: &State, case: &Case, booking: &BookingCase) -> bool {
+    let plan = &booking.booking.says().plan;
+    let ends = last_ends(state, case, booking);
+    let events: Vec<_> =
+        plan.hosts().map(|it| ends.get(&it.host_key).map(|end| &end.says().event)).collect();
+    let failed = events.iter().flatten().filter(|event| is_failure(event)).count();
+    let ended = events.iter().all(Option::is_some);
+    let committed = events.iter().all(|event| matches!(event, Some(Event::Committed)));
+    !committed && (ended || failed >= plan.halt_after as usize)
+}
+
 /// Whether nothing more of an order comes after this.
 pub fn is_end(event: &Event) -> bool {
     match event {

@@ -29,7 +29,7 @@ use crate::name::Name;
 use crate::refusal::Refusal;
 use crate::time::Time;
 
-pub use ends::is_end;
+pub use ends::{is_end, is_used_up};
 pub(crate) use ends::{is_failure, last_ends};
 pub use planner::plan;
 

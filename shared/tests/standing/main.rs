@@ -9,6 +9,7 @@ use cutover_shared::digest::Digest;
 use cutover_shared::fold::standing::{Lifecycle, ReleaseStanding, Trial, release_standing};
 use cutover_shared::fold::waiting::{self, Side};
 use cutover_shared::refusal::Code;
+use cutover_shared::rollout::is_used_up;
 use cutover_shared::statement::{Cancel, Event, Hold, Release, Remark, Resume, Verdict};
 use scene::{Scene, minutes, name, no, returned, yes};
 
@@ -135,6 +136,60 @@ fn some_have_it_and_some_went_back() {
     let now = standing(&scene, release);
     assert_eq!(now.word, Lifecycle::Returning);
     assert!(now.detail.ends_with("still on web-1"), "{}", now.detail);
+}
+
+/// The word where it went back, and whether the rules ask for a window there.
+fn in_staging(scene: &Scene, release: Digest) -> (&'static str, bool) {
+    let case = scene.state.case(&release).expect("it was submitted");
+    let word = words(scene, release)[1];
+    (word, Trial::new(&scene.state, case, &name("staging"), scene.now).is_assumed())
+}
+
+#[test]
+fn what_went_back_takes_another_window_after_its_review() {
+    let mut scene = Scene::new();
+    let release = scene.submit("1.0");
+    scene.approve(release);
+    let before = scene.book(release, "staging", &[&STAGE]);
+    scene.wait(minutes(5));
+    let booking = scene.book(release, "staging", &[&STAGE]);
+    scene.arm(booking);
+    scene.wait(minutes(10));
+    scene.report("stage-1", booking, returned());
+    assert_eq!(in_staging(&scene, release), ("rolled-back", false), "another window is left");
+    scene.review(release, &["staging", "production"], Verdict::Complete);
+    assert_eq!(in_staging(&scene, release), ("booked", false), "the one that nobody began");
+    let reason = "Too soon.".to_owned();
+    scene.say("max", Cancel { release, booking: Some(before), reason });
+    assert_eq!(in_staging(&scene, release), ("approved", true));
+    let detail = standing(&scene, release).environments[0].detail.clone();
+    assert_eq!(detail, format!("booking {} is used up, and no other is there", booking.short()));
+    scene.deploy(release, "staging", &STAGE);
+    assert_eq!(in_staging(&scene, release), ("verifying", false));
+}
+
+#[test]
+fn a_window_is_used_up_by_a_halt_or_when_all_have_ended() {
+    let mut scene = Scene::new();
+    let release = scene.submit("1.0");
+    scene.approve(release);
+    let waves: [&[&str]; 2] = [&["stage-1"], &["stage-2"]];
+    let booking = scene.book(release, "staging", &waves);
+    scene.arm(booking);
+    scene.wait(minutes(10));
+    let used_up = |scene: &Scene| {
+        let (case, booking) = scene.state.booking(&booking).unwrap();
+        is_used_up(&scene.state, case, booking)
+    };
+    assert!(!used_up(&scene));
+    scene.report("stage-1", booking, Event::Committed);
+    assert!(!used_up(&scene), "the other has its turn");
+    scene.report("stage-2", booking, Event::RolledBack);
+    assert!(used_up(&scene), "nobody has a turn any more, and not all have it");
+    scene.report("stage-2", booking, Event::Committed);
+    assert!(!used_up(&scene), "an operator kept it there");
+    scene.report("stage-1", booking, returned());
+    assert!(used_up(&scene), "one failure halts it");
 }
 
 #[test]

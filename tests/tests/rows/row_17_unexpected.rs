@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use cutover_shared::digest::Digest;
 use cutover_shared::statement::{Event, WindowRelease};
 use cutover_tests::harness::Stage;
@@ -57,6 +57,65 @@ async fn row_17_what_went_back_waits_for_a_new_review() -> anyhow::Result<()> {
     ensure!(outcome.event == Event::RolledBack, "{:?}", outcome.event);
     let refused = stage.desk.refused("max", &[&["book", &other][..], &soon, &WAVE].concat())?;
     ensure!(refused.code == "not-reviewed", "{}", refused.text);
+    Ok(())
+}
+
+/// What `explain` says is to be done next.
+fn next(stage: &Stage, release: &str) -> anyhow::Result<String> {
+    let told = stage.desk.run("alice", &["explain", release])?;
+    let command = told["next"]["command"].as_str();
+    command.map(str::to_owned).with_context(|| format!("a next command: {told:#}"))
+}
+
+/// A release that fails for what is outside of it goes back, and moves again once that was mended, it was reviewed
+/// anew, and a new window was released. Its first window is used up, and `explain` tells each step of the way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_17_it_moves_again_after_a_new_review_in_a_new_window() -> anyhow::Result<()> {
+    let (mut stage, directory) = super::stage().await?;
+    stage.add_host("stg-1", "staging").await?;
+    let good = ready(&stage, "1.0", &Made::default())?;
+    stage.deploy(&good, "staging", &["stg-1"], &WAVE).await?;
+    let database = directory.path().join("database");
+    let serve = format!(
+        "#!/bin/sh\n[ -e '{}' ] || exit 1\nexec \"$(dirname \"$0\")/real\"\n",
+        database.display()
+    );
+    let release = ready(&stage, "1.1", &Made { serve: Some(&serve), ..Made::default() })?;
+    let first = stage.open_window(&release, "staging", &WAVE)?;
+    let outcome = stage.outcome("stg-1", &first.booking).await?;
+    ensure!(matches!(outcome.event, Event::Returned { .. }), "{:?}", outcome.event);
+
+    std::fs::write(&database, "")?;
+    ensure!(next(&stage, &release)? == format!("cutover review {release} --complete"));
+    stage.desk.run("lena", &["review", &release, "--complete"])?;
+    let book = next(&stage, &release)?;
+    ensure!(book.starts_with(&format!("cutover book {release} ")), "{book}");
+    let status = stage.desk.run("max", &["status", &release])?;
+    let detail = status["environments"][0]["detail"].as_str().context("a detail")?;
+    ensure!(detail.contains("is used up"), "{status:#}");
+    let again = stage.book(
+        &release,
+        "staging",
+        &[&["--start", "now", "--for", "20m"], &WAVE[..]].concat(),
+    )?;
+    ensure!(next(&stage, &release)?.starts_with("cutover window release"));
+    stage.desk.run("max", &["window", "release", &again.booking])?;
+    let outcome = stage.outcome("stg-1", &again.booking).await?;
+    ensure!(outcome.event == Event::Committed, "{:?}\n{}", outcome.event, stage.logs());
+    let page = stage.hosts.get("stg-1").and_then(Host::page);
+    ensure!(page.as_deref() == Some("1.1"), "{page:?}");
+
+    // By order: the same, and the same again.
+    let back = ["rollback", "--application", "web", "--environment", "staging"];
+    let more = ["--host", "stg-1", "--reason", "slow", "--for", "10m"];
+    let order = stage.desk.run("max", &[&back[..], &more].concat())?;
+    let order = cutover_tests::harness::text(&order, "id")?;
+    let outcome = stage.outcome("stg-1", &order).await?;
+    ensure!(outcome.event == Event::RolledBack, "{:?}", outcome.event);
+    ensure!(next(&stage, &release)? == format!("cutover review {release} --complete"));
+    stage.desk.run("lena", &["review", &release, "--complete"])?;
+    ensure!(next(&stage, &release)?.starts_with(&format!("cutover book {release} ")));
+    stage.deploy(&release, "staging", &["stg-1"], &WAVE).await?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use cutover_shared::authorise::rules::{Answer, standpoints};
 use cutover_shared::board::open_conditions;
 use cutover_shared::case::Case;
 use cutover_shared::fold::State;
-use cutover_shared::fold::standing::newest_booking;
+use cutover_shared::fold::standing::open_booking;
 use cutover_shared::name::Name;
 use cutover_shared::policy::{Role, Rule};
 use cutover_shared::refusal::Code;
@@ -108,7 +108,7 @@ impl Place<'_> {
     /// The first freeze that stands in the way. Where two may let the booking pass it, it stays for the others.
     fn unfreeze(&self) -> Option<String> {
         let application = &self.case.release.says().application;
-        let booking = newest_booking(self.case, self.environment);
+        let booking = open_booking(self.state, self.case, self.environment, self.now);
         let ahead = Window { start: self.now, end: self.now + self.case.budget().whole() };
         let window = booking.map_or(ahead, |it| it.booking.says().window);
         let passed = |freeze: &_| {

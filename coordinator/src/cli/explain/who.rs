@@ -10,6 +10,7 @@ use cutover_shared::name::Name;
 use cutover_shared::package::runbook::Doer;
 use cutover_shared::policy::{Duties, KeyStatus, Role};
 use cutover_shared::refusal::Code;
+use cutover_shared::rollout::is_used_up;
 use cutover_shared::time::Time;
 use serde::Serialize;
 
@@ -255,6 +256,7 @@ fn barred<'c>(state: &State, case: &'c Case, environment: &Name, role: Role) -> 
             Role::Board => case.votes_for(environment).into_keys().collect(),
             Role::ChangeManager => {
                 let booking = newest_booking(case, environment);
+                let booking = booking.filter(|it| !is_used_up(state, case, it));
                 let released = booking.and_then(|it| it.released.as_ref());
                 let mut owners = booking.map(|it| it.booking.owners()).unwrap_or_default();
                 owners.extend(released.iter().flat_map(|it| it.owners()));

@@ -27,6 +27,7 @@ use crate::authorise::rules::{
 use crate::case::{BookingCase, Case};
 use crate::digest::Digest;
 use crate::name::Name;
+use crate::rollout::is_used_up;
 use crate::statement::{Closure, Verdict};
 use crate::time::Time;
 
@@ -158,7 +159,7 @@ pub struct EnvironmentStanding {
     pub word: Lifecycle,
     /// The facts behind it, for people.
     pub detail: String,
-    /// The booking that it is about: the newest that was not cancelled.
+    /// The booking that it is about: the newest that was not cancelled, or the one in which it still goes on.
     pub booking: Option<Digest>,
 }
 
@@ -167,6 +168,27 @@ pub fn newest_booking<'a>(case: &'a Case, environment: &Name) -> Option<&'a Book
     let standing =
         |it: &&BookingCase| it.cancelled.is_none() && it.booking.says.environment == *environment;
     case.booked().filter(standing).max_by_key(|it| it.booking.index)
+}
+
+/// The booking in which a release goes forward in an environment: the newest that was neither cancelled nor used
+/// up. One that was made before another that is used up counts as long as its window is not over.
+pub fn open_booking<'a>(
+    state: &State,
+    case: &'a Case,
+    environment: &Name,
+    now: Time,
+) -> Option<&'a BookingCase> {
+    let newest = newest_booking(case, environment)?;
+    if !is_used_up(state, case, newest) {
+        return Some(newest);
+    }
+    let left = case.booked().filter(|it| {
+        it.cancelled.is_none()
+            && it.booking.says.environment == *environment
+            && now < it.booking.says.window.end
+            && !is_used_up(state, case, it)
+    });
+    left.max_by_key(|it| it.booking.index)
 }
 
 /// Where a release stands now.
@@ -253,15 +275,16 @@ fn environment_standing(
     now: Time,
 ) -> EnvironmentStanding {
     let environment = &trial.environment;
-    let booking = newest_booking(case, environment);
+    let booking = open_booking(state, case, environment, now);
+    let shown = booking.or_else(|| newest_booking(case, environment));
     let fates = Fates::of(state, case, environment);
     let (word, detail) = judged(case, trial, now)
         .filter(|(word, _)| matches!(word, Lifecycle::Returned | Lifecycle::Denied))
         .or_else(|| fates.gone_back())
-        .or_else(|| booking.and_then(|it| fates.all_committed(&it.booking.says.plan)))
+        .or_else(|| shown.and_then(|it| fates.all_committed(&it.booking.says.plan)))
         .or_else(|| judged(case, trial, now))
         .unwrap_or_else(|| scheduled(trial, booking, &fates, now));
-    let booking = booking.map(|it| it.booking.id);
+    let booking = shown.map(|it| it.booking.id);
     EnvironmentStanding { environment: environment.clone(), word, detail, booking }
 }
 
@@ -310,7 +333,7 @@ fn scheduled(
     let staged = waits.is_none() && trial.has_staging();
     let Some(booking) = booking else {
         let word = if staged { Lifecycle::Staged } else { Lifecycle::Approved };
-        return (word, "no window is booked".to_owned());
+        return (word, trial.no_window());
     };
     let plan = &booking.booking.says.plan;
     let window = booking.booking.says.window;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::newest_booking;
+use super::{newest_booking, open_booking};
 use crate::authorise::{HostFacts, InstalledFacts, Question, rules};
 use crate::case::{Case, Verified};
 use crate::digest::Digest;
@@ -17,28 +17,31 @@ use crate::statement::{Booking, OnHalt, Phase, PlannedHost, RolloutPlan, Validit
 use crate::time::Time;
 use crate::window::Window;
 
-/// A release in one environment with its newest booking, or with one assumed where there is none: the
-/// rules can be asked about it either way.
+/// A release in one environment with the booking in which it goes on, or with one assumed where there is none:
+/// the rules can be asked about it either way.
 #[derive(Debug, Clone)]
 pub struct Trial<'a> {
     state: Cow<'a, State>,
     order: Digest,
     pub(super) environment: Name,
     assumed: bool,
+    /// The booking that it had, where that is used up.
+    used_up: Option<Digest>,
 }
 
 impl<'a> Trial<'a> {
-    /// With the newest booking that was not cancelled, or else with one that is assumed to begin now on
+    /// With the booking in which it goes on ([`open_booking`]), or else with one that is assumed to begin now on
     /// every host that is enrolled for the application.
     pub fn new(state: &'a State, case: &Case, environment: &Name, now: Time) -> Self {
         let environment_name = environment.clone();
-        if let Some(booking) = newest_booking(case, environment) {
+        if let Some(booking) = open_booking(state, case, environment, now) {
             let order = booking.booking.id;
             return Self {
                 state: Cow::Borrowed(state),
                 order,
                 environment: environment_name,
                 assumed: false,
+                used_up: None,
             };
         }
         let id = case.release.id;
@@ -56,7 +59,9 @@ impl<'a> Trial<'a> {
         };
         let mut trial = state.trial(&id);
         trial.add_booking(booking);
-        Self { state: Cow::Owned(trial), order, environment: environment_name, assumed: true }
+        let used_up = newest_booking(case, environment).map(|it| it.booking.id);
+        let state = Cow::Owned(trial);
+        Self { state, order, environment: environment_name, assumed: true, used_up }
     }
 
     /// Whether the booking is assumed: then what the rules say of its window and its release is void.
@@ -86,7 +91,7 @@ impl<'a> Trial<'a> {
         let question = self.question(host, now);
         let mut found: Vec<(u16, Refusal)> = Vec::new();
         if self.assumed {
-            let facts = format!("no window is booked in {}", self.environment);
+            let facts = format!("{} in {}", self.no_window(), self.environment);
             found.push((rules::BOOKED, Refusal::new(Code::NotBooked, facts)));
         }
         for rule in rules::FORWARD {
@@ -100,6 +105,14 @@ impl<'a> Trial<'a> {
             }
         }
         found
+    }
+
+    /// What is said where it has no window to go on in.
+    pub(super) fn no_window(&self) -> String {
+        match &self.used_up {
+            None => "no window is booked".to_owned(),
+            Some(order) => format!("booking {} is used up, and no other is there", order.short()),
+        }
     }
 
     /// What is known of a host of the environment of which nothing is known.
