@@ -129,8 +129,7 @@ impl PublicKey {
     /// A public key from its 32 bytes (RFC 8032, section 5.1.2).
     pub fn from_raw(raw: [u8; 32]) -> Result<Self, KeyError> {
         let key = VerifyingKey::from_bytes(&raw).map_err(|_| KeyError::Point)?;
-        let canonical = VerifyingKey::from(key.to_edwards());
-        if key.is_weak() || canonical.as_bytes() != &raw {
+        if key.is_weak() || !is_reduced(&raw) {
             return Err(KeyError::Point);
         }
         Ok(Self::named(key))
@@ -182,6 +181,14 @@ impl PublicKey {
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         self.key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
     }
+}
+
+/// Whether the y-coordinate is less than 2^255 - 19 (RFC 8032, section 5.1.3, step 1). The other second
+/// spelling, a sign where x is zero, is only of points of small order. To encode the point again and compare
+/// would say the same, at the cost of a tenth of a signature.
+fn is_reduced(raw: &[u8; 32]) -> bool {
+    let [first, middle @ .., last] = raw;
+    *first < 0xed || middle.iter().any(|byte| *byte != 0xff) || last & 0x7f != 0x7f
 }
 
 impl Hash for PublicKey {
@@ -399,6 +406,21 @@ mod tests {
     const RFC_8410_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\n\
         MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n\
         -----END PUBLIC KEY-----\n";
+
+    /// The library's own encoding is the measure, for each y around the field's order and beyond.
+    #[test]
+    fn what_is_not_reduced_is_what_is_not_encoded_in_that_way() {
+        let mut points = 0;
+        for (first, last) in (0xa0_u8..=0xff).flat_map(|y| [(y, 0x7f), (y, 0xff), (y, 0x7e)]) {
+            let mut raw = [0xff; 32];
+            (raw[0], raw[31]) = (first, last);
+            let Ok(key) = VerifyingKey::from_bytes(&raw) else { continue };
+            let canonical = VerifyingKey::from(key.to_edwards()).to_bytes() == raw;
+            assert_eq!(PublicKey::from_raw(raw).is_ok(), canonical && !key.is_weak(), "{raw:?}");
+            points += 1;
+        }
+        assert!(points > 100, "half of all y are of points");
+    }
 
     #[test]
     fn files_of_rfc_8410() {
