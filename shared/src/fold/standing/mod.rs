@@ -277,13 +277,15 @@ fn environment_standing(
     let environment = &trial.environment;
     let booking = open_booking(state, case, environment, now);
     let shown = booking.or_else(|| newest_booking(case, environment));
+    // A window that is over has expired, whether or not it was used up before.
+    let over = shown.filter(|it| it.booking.says.window.end <= now);
     let fates = Fates::of(state, case, environment);
     let (word, detail) = judged(case, trial, now)
         .filter(|(word, _)| matches!(word, Lifecycle::Returned | Lifecycle::Denied))
         .or_else(|| fates.gone_back())
         .or_else(|| shown.and_then(|it| fates.all_committed(&it.booking.says.plan)))
         .or_else(|| judged(case, trial, now))
-        .unwrap_or_else(|| scheduled(trial, booking, &fates, now));
+        .unwrap_or_else(|| scheduled(trial, booking.or(over), &fates, now));
     let booking = shown.map(|it| it.booking.id);
     EnvironmentStanding { environment: environment.clone(), word, detail, booking }
 }
