@@ -4,23 +4,19 @@
 //! planner must not take it for idle: after a restart of the coordinator it may be at work.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use cutover_shared::digest::Digest;
 use cutover_shared::fold::State;
 use cutover_shared::key::KeyId;
 use cutover_shared::protocol::{Fleet, HostReport, HostView};
-use cutover_shared::refusal::{Code, Refusal};
+use cutover_shared::refusal::Refusal;
 use cutover_shared::statement::Phase;
 use cutover_shared::time::Time;
 
+use crate::activations::Activations;
+
 /// Clearances of one host that are remembered.
 const CLEARED: usize = 64;
-
-/// From so many activations on those are let go that nothing waits for any more.
-const ACTIVATIONS: usize = 4096;
-/// An activation is over after so long, whatever became of it: longer than any window.
-const ACTIVATION_KEPT: Duration = Duration::from_hours(24 * 7);
 
 /// What is heard of hosts.
 #[derive(Debug)]
@@ -30,23 +26,15 @@ pub struct Register {
     /// The number of each host's open stream.
     streams: BTreeMap<KeyId, u64>,
     next: u64,
-    /// Hosts that were cleared to activate, by order.
-    activations: BTreeMap<(Digest, KeyId), Activation>,
-}
-
-/// A host that was cleared to activate.
-#[derive(Debug, Clone, Copy)]
-struct Activation {
-    at: Time,
-    /// How many outcomes of this host and order the log had then.
-    outcomes: usize,
+    activations: Activations,
 }
 
 impl Register {
-    /// Nobody has been heard of; the coordinator serves `since` now.
-    pub fn new(since: Time) -> Self {
+    /// Nobody has been heard of; the coordinator serves `since` now. `activations` are those of its life
+    /// before.
+    pub fn new(since: Time, activations: Activations) -> Self {
         let fleet = Fleet { now: since, since, hosts: Vec::new() };
-        Self { fleet, streams: BTreeMap::new(), next: 0, activations: BTreeMap::new() }
+        Self { fleet, streams: BTreeMap::new(), next: 0, activations }
     }
 
     /// The fleet as of `now`.
@@ -123,34 +111,19 @@ impl Register {
         }
     }
 
-    /// Whether the hosts beside this one leave it room to activate. A host that was cleared for that is
-    /// down until it signs what came of it, or until its deadline: what its network half reports meanwhile
-    /// is nobody's word. With it the place is taken.
+    /// Whether the hosts beside this one leave it room to activate. With it the place is taken.
     pub fn activates(
         &mut self,
         state: &State,
         (host, order): (&KeyId, Digest),
         now: Time,
     ) -> Result<(), Refusal> {
-        let Some((case, booking)) = state.booking(&order) else { return Ok(()) };
-        let outcomes =
-            |host: &KeyId| booking.outcomes.iter().filter(|it| it.says().host_key == *host).count();
-        let longest = case.budget().whole();
-        self.activations.retain(|(other, key), it| {
-            *other != order || it.outcomes == outcomes(key) && now < it.at + longest
-        });
-        let others = self.activations.keys().filter(|(other, key)| *other == order && key != host);
-        let (busy, at_once) = (others.count(), booking.booking.says().plan.at_once);
-        if busy >= at_once as usize {
-            let facts = format!("{busy} hosts may be down, {at_once} are allowed to be");
-            return Err(Refusal::new(Code::NotCleared, facts));
-        }
-        let activation = Activation { at: now, outcomes: outcomes(host) };
-        if self.activations.len() >= ACTIVATIONS {
-            self.activations.retain(|_, it| now < it.at + ACTIVATION_KEPT);
-        }
-        self.activations.insert((order, *host), activation);
-        Ok(())
+        self.activations.take(state, (host, order), now)
+    }
+
+    /// Who was cleared to activate: to be safe before the newest of them is told so.
+    pub const fn activations(&self) -> &Activations {
+        &self.activations
     }
 
     /// The number of a host's open stream.

@@ -6,13 +6,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
-use cutover_coordinator_core::{Conduct, Folded, Peer};
+use cutover_coordinator_core::{Activations, Conduct, Folded, Peer};
 use cutover_shared::digest::Digest;
 use cutover_shared::key::PublicKey;
 use cutover_shared::refusal::Refusal;
 use cutover_shared::time::Time;
 use tokio::sync::{Notify, watch};
 
+use super::activations::ActivationsFile;
 use super::hosts::Hosts;
 use crate::forms::Forms;
 use crate::store::{Signer, Store};
@@ -32,6 +33,8 @@ pub(super) struct Core {
     folded: RwLock<Folded>,
     hosts: Mutex<Hosts>,
     grown: watch::Sender<u64>,
+    /// Taken before the two, and held while it is written: what is written last is what was decided last.
+    pub(super) activations: Arc<tokio::sync::Mutex<ActivationsFile>>,
 }
 
 impl Core {
@@ -41,6 +44,7 @@ impl Core {
         conduct: Arc<dyn Conduct>,
         forms: Forms,
         folded: Folded,
+        (file, activations): (ActivationsFile, Activations),
     ) -> Self {
         let since = (signer.clock)();
         let (grown, _) = watch::channel(folded.head.size);
@@ -52,8 +56,9 @@ impl Core {
             changed: Notify::new(),
             draining: watch::Sender::new(false),
             folded: RwLock::new(folded),
-            hosts: Mutex::new(Hosts::new(since)),
+            hosts: Mutex::new(Hosts::new(since, activations)),
             grown,
+            activations: Arc::new(tokio::sync::Mutex::new(file)),
         }
     }
 

@@ -1,11 +1,13 @@
 //! What hosts are shown, read and signed: the evidence for an order, and clearances.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use cutover_coordinator_core::{self as decisions, Asked, Proofs, Selection, Turn};
+use cutover_coordinator_core::{self as decisions, Asked, Cleared, Proofs, Selection, Turn};
 use cutover_shared::digest::Digest;
 use cutover_shared::evidence::Evidence;
 use cutover_shared::protocol::{ClearanceAnswer, HostReport};
+use cutover_shared::statement::Phase;
 
 use super::core::Core;
 use super::trouble::Trouble;
@@ -55,14 +57,26 @@ async fn read(core: &Core, indexes: &BTreeSet<u64>) -> Result<Vec<Vec<u8>>, Trou
 }
 
 /// Clears a host for an order, or says why not.
-pub(super) fn clear(core: &Core, asked: &Asked) -> Result<ClearanceAnswer, Trouble> {
-    let cleared = {
-        let folded = core.folded();
-        let mut hosts = core.hosts();
-        let now = core.now();
-        decisions::clear(&*core.conduct, &folded, &mut hosts.register, asked, now)?
+pub(super) async fn clear(core: &Core, asked: &Asked) -> Result<ClearanceAnswer, Trouble> {
+    let cleared = match asked.phase {
+        Phase::Start => decide(core, asked)?,
+        Phase::Activate => {
+            let file = Arc::clone(&core.activations).lock_owned().await;
+            let cleared = decide(core, asked)?;
+            let activations = core.hosts().register.activations().clone();
+            // A place that is taken and not written down is this host's again when it asks again.
+            let saved = tokio::task::spawn_blocking(move || file.save(&activations)).await;
+            saved.map_err(|_cancelled| Trouble::Failed("the process is ending".to_owned()))??;
+            cleared
+        }
     };
     core.changed.notify_one();
     let checkpoint = core.signer.sign(&cleared.head);
     Ok(cleared.answer(&core.signer.key, checkpoint, &*core.store)?)
+}
+
+fn decide(core: &Core, asked: &Asked) -> Result<Cleared, Trouble> {
+    let folded = core.folded();
+    let mut hosts = core.hosts();
+    Ok(decisions::clear(&*core.conduct, &folded, &mut hosts.register, asked, core.now())?)
 }

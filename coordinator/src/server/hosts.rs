@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cutover_coordinator_core::{Command, Register, Tell};
+use cutover_coordinator_core::{Activations, Command, Register, Tell};
 use cutover_shared::key::KeyId;
 use cutover_shared::time::Time;
 use cutover_transport::Connection;
@@ -28,8 +28,8 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
-    pub(super) fn new(since: Time) -> Self {
-        Self { register: Register::new(since), streams: BTreeMap::new() }
+    pub(super) fn new(since: Time, activations: Activations) -> Self {
+        Self { register: Register::new(since, activations), streams: BTreeMap::new() }
     }
 
     /// A host has opened its stream: the stream's number, what to do on it, and the stream that it takes

@@ -25,6 +25,7 @@
 //! Ending: no new requests are taken, what is being answered is finished within a deadline, what waits to
 //! be appended is, and clients are told to come back.
 
+mod activations;
 mod appender;
 mod connection;
 mod core;
@@ -55,6 +56,7 @@ pub use cutover_coordinator_core::{Conduct, Done, Rules, Situation, Turn};
 
 pub use self::start::{Clock, StartError};
 
+use self::activations::ActivationsFile;
 use self::core::Core;
 use self::outbox::Outbox;
 use self::requests::Desk;
@@ -125,7 +127,10 @@ pub async fn serve_with_clock(
     let forms = Forms::new(settings.forms_directory.clone(), settings.data_directory.clone());
     // A faulty schema is told now, and not first to the next submitter.
     forms.catalogue()?;
-    let core = Arc::new(Core::new(started.store, started.signer, conduct, forms, started.folded));
+    let activations = ActivationsFile::open(&settings.data_directory)?;
+    let core =
+        Core::new(started.store, started.signer, conduct, forms, started.folded, activations);
+    let core = Arc::new(core);
     let (jobs, waiting) = mpsc::channel(appender::QUEUE);
     let mut appender = tokio::spawn(appender::run(Arc::clone(&core), waiting));
     let mut others = JoinSet::new();

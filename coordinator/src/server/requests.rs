@@ -207,7 +207,7 @@ impl Caller<'_> {
             Request::Clearance { order, phase, nonce, known } => {
                 let turn = Turn { host: self.peer.host()?, order };
                 let asked = Asked { turn, phase, nonce, known };
-                let answer = evidence::clear(self.core(), &asked)?;
+                let answer = evidence::clear(self.core(), &asked).await?;
                 tracing::info!(
                     host = %turn.host.short(),
                     order = %order.short(),

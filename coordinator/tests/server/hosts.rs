@@ -321,6 +321,40 @@ async fn a_host_that_was_cleared_to_activate_keeps_its_place_until_it_signs_what
     p2.clear(order, Phase::Activate).await.unwrap();
 }
 
+/// The same, and the coordinator has been killed in between: that it gave the place is on its disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_coordinator_does_not_give_the_place_away() {
+    let mut server = Server::start().await;
+    server.enrol(&["p1", "p2"]).await;
+    let (release, package) = server.reviewed("1.0").await;
+    let order = server.booked((release, package), &[&["p1", "p2"]], (1000, 5000)).await;
+    server.clock.set(at(1000));
+    let mut p1 = Host::connect(&server, "p1").await;
+    p1.at_work(None, "idle").await;
+    p1.settled(&server).await;
+    p1.clear(order, Phase::Start).await.unwrap();
+    p1.clear(order, Phase::Activate).await.unwrap();
+    server.restart().await;
+    server.clock.set(at(1020));
+    let mut p1 = Host::connect(&server, "p1").await;
+    let mut p2 = Host::connect(&server, "p2").await;
+    p1.at_work(None, "idle").await;
+    p1.settled(&server).await;
+    p2.at_work(Some(order), "looking").await;
+    p2.settled(&server).await;
+    p2.clear(order, Phase::Start).await.unwrap();
+    let refusal = p2.clear(order, Phase::Activate).await.unwrap_err();
+    assert_eq!(refusal.code, Code::NotCleared);
+    p1.outcome(&server, (order, package), Event::Committed).await;
+    p2.clear(order, Phase::Activate).await.unwrap();
+
+    let file = server.directory.path().join("data/activations.json");
+    std::fs::write(&file, "[{").unwrap();
+    server.restart().await;
+    let kept = server.directory.path().join("data/activations.json.damaged");
+    assert_eq!(std::fs::read(kept).unwrap(), b"[{", "put aside, and the coordinator serves");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_looks_at_an_offer_while_another_has_begun_is_not_cleared_beside_it() {
     let server = Server::start().await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cutover_applier_core::Input;
-use cutover_coordinator_core::{Asked, Folded, Register, Rules, Turn, clear};
+use cutover_coordinator_core::{Activations, Asked, Folded, Register, Rules, Turn, clear};
 use cutover_machine::Now;
 use cutover_shared::digest::Digest;
 use cutover_shared::evidence::Evidence;
@@ -67,7 +67,7 @@ impl Run {
             since,
             referee: Referee::default(),
             witnesses: Witnesses::default(),
-            register: Register::new(epoch()),
+            register: Register::new(epoch(), Activations::default()),
         }
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cutover_coordinator_core::{
-    Asked, Brought, Command, Conduct as _, Folded, Peer, Planner, Proofs as _, Register, Rules,
-    Selection, Situation, Tell, Turn, brought_again, clear,
+    Activations, Asked, Brought, Command, Conduct as _, Folded, Peer, Planner, Proofs as _,
+    Register, Rules, Selection, Situation, Tell, Turn, brought_again, clear,
 };
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::Envelope;
@@ -27,6 +27,8 @@ pub(super) struct Coordinator {
     /// Everything that was written; on a crash what is not durable is gone.
     pub(super) log: MemoryLog,
     durable: u64,
+    /// The file of who was cleared to activate: written whole, and synced.
+    activations: Activations,
     pub(super) full: bool,
     pub(super) packages: BTreeMap<Digest, Parcel>,
     pub(super) life: Option<Life>,
@@ -75,7 +77,7 @@ impl Coordinator {
         folded.head = self.log.head();
         self.life = Some(Life {
             folded,
-            register: Register::new(wall),
+            register: Register::new(wall, self.activations.clone()),
             planner: Planner::default(),
             ids,
             round: Some(now),
@@ -242,6 +244,7 @@ impl Coordinator {
             Ok(cleared) => cleared,
             Err(refusal) => return Answer::Refused(refusal),
         };
+        self.activations.clone_from(life.register.activations());
         let checkpoint = note(&cleared.head, wall);
         let answer = cleared.answer(&key(LOG_KEY), checkpoint, &self.log);
         self.changed(now);

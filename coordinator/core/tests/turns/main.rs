@@ -7,7 +7,7 @@ mod scene;
 
 use std::time::Duration;
 
-use cutover_coordinator_core::{Command, Folded, Planner, Register, Round, Rules};
+use cutover_coordinator_core::{Activations, Command, Folded, Planner, Register, Round, Rules};
 use cutover_shared::digest::Digest;
 use cutover_shared::key::KeyId;
 use cutover_shared::log::TreeHead;
@@ -33,7 +33,7 @@ struct Desk {
 impl Desk {
     fn new() -> Self {
         let scene = Scene::new();
-        let register = Register::new(scene.now);
+        let register = Register::new(scene.now, Activations::default());
         Self { scene, register, planner: Planner::default() }
     }
 
@@ -165,4 +165,24 @@ fn a_place_is_taken_until_the_host_says_what_came_of_it_or_could_no_longer() {
     assert_eq!(ask(&mut desk, &one), Err(Code::NotCleared));
     desk.scene.report("stage-2", booking, Event::Committed);
     assert_eq!(ask(&mut desk, &one), Ok(()), "the second has said what came of it");
+}
+
+#[test]
+fn a_place_outlives_the_process_that_gave_it() {
+    let mut desk = Desk::new();
+    let booking = desk.booked(&STAGE);
+    desk.scene.arm(booking);
+    desk.scene.wait(minutes(10));
+    let [one, two] = STAGE.map(host);
+    let (state, now) = (desk.scene.state.clone(), desk.scene.now);
+    desk.register.activates(&state, (&one, booking), now).unwrap();
+    let written = serde_json::to_vec(desk.register.activations()).unwrap();
+    let mut restarted = Register::new(now, serde_json::from_slice(&written).unwrap());
+    let refused = restarted.activates(&state, (&two, booking), now).unwrap_err();
+    assert_eq!(refused.code, Code::NotCleared, "the first may be down");
+    restarted.activates(&state, (&one, booking), now).unwrap();
+    desk.scene.report("stage-1", booking, Event::Committed);
+    let state = desk.scene.state.clone();
+    let mut restarted = Register::new(now, serde_json::from_slice(&written).unwrap());
+    restarted.activates(&state, (&two, booking), now).expect("what came of it was signed since");
 }
