@@ -262,6 +262,21 @@ impl Case {
         self.holds.iter().filter(|hold| !self.resumes.contains_key(&hold.id))
     }
 
+    /// The holds that stand against a booking: one that its booker or releaser alone has resumed does, since
+    /// another owner has to let it go on (DESIGN 3).
+    pub fn holds_on<'a>(
+        &'a self,
+        booking: &BookingCase,
+    ) -> impl Iterator<Item = &'a Verified<Hold>> {
+        let mut releasers = booking.booking.owners();
+        releasers.extend(booking.released.iter().flat_map(Verified::owners));
+        let releasers: BTreeSet<Name> = releasers.into_iter().cloned().collect();
+        self.holds.iter().filter(move |hold| {
+            let resume = self.resumes.get(&hold.id);
+            resume.is_none_or(|resume| resume.owners().iter().any(|it| releasers.contains(*it)))
+        })
+    }
+
     /// The name for people: `R-7`, or `R-7 (E2)` for an iteration.
     pub fn name(&self) -> String {
         match &self.release.says.iteration {

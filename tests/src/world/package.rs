@@ -52,8 +52,16 @@ impl Parcel {
         timing: Timing,
         extra: &str,
     ) -> Self {
-        let text = manifest(application, version, timing, extra);
-        let manifest = Manifest::parse(&text).expect("the test's manifest is good");
+        Self::of_manifest(&Self::release_toml(application, version, timing, extra), content)
+    }
+
+    /// A package of one file with `content`, and this `release.toml`.
+    ///
+    /// # Panics
+    ///
+    /// When it is no good manifest.
+    pub fn of_manifest(text: &str, content: &[u8]) -> Self {
+        let manifest = Manifest::parse(text).expect("the test's manifest is good");
         let directory = |path: &str| Entry {
             path: path.parse().expect("the test's paths are good"),
             kind: Kind::Directory { mode: Mode::DIRECTORY },
@@ -100,16 +108,10 @@ impl Parcel {
         }
     }
 
-    /// The stored bytes of a piece.
-    pub fn piece(&self, piece: &Piece) -> Option<Vec<u8>> {
-        let from = usize::try_from(piece.offset).ok()?;
-        self.pack.get(from..from + piece.stored as usize).map(<[u8]>::to_vec)
-    }
-}
-
-fn manifest(application: &str, version: &str, timing: Timing, extra: &str) -> String {
-    let mut text = format!(
-        r#"schema = 1
+    /// A `release.toml` for hosts, with `extra` at its end.
+    pub fn release_toml(application: &str, version: &str, timing: Timing, extra: &str) -> String {
+        let mut text = format!(
+            r#"schema = 1
 application = "{application}"
 version = "{version}"
 summary = "A change that is made in a test."
@@ -153,10 +155,21 @@ deadline = "{}s"
 bake = "{}s"
 bake-tolerance = 0
 "#,
-        timing.apply_budget, timing.rollback_reserve, timing.interval, timing.deadline, timing.bake
-    );
-    let _ = writeln!(text, "{extra}");
-    text
+            timing.apply_budget,
+            timing.rollback_reserve,
+            timing.interval,
+            timing.deadline,
+            timing.bake
+        );
+        let _ = writeln!(text, "{extra}");
+        text
+    }
+
+    /// The stored bytes of a piece.
+    pub fn piece(&self, piece: &Piece) -> Option<Vec<u8>> {
+        let from = usize::try_from(piece.offset).ok()?;
+        self.pack.get(from..from + piece.stored as usize).map(<[u8]>::to_vec)
+    }
 }
 
 #[cfg(test)]

@@ -37,6 +37,8 @@ pub(crate) struct Deployment {
     pub(crate) progress: Option<(u64, u64)>,
     /// The process that is watched, in command mode.
     pub(crate) watched: Option<Running>,
+    /// Since when, on the monotonic clock.
+    pub(crate) watched_since: Duration,
     /// How often in a row the process ended by itself.
     pub(crate) falls: u32,
     /// When it is started again, on the monotonic clock.
@@ -99,6 +101,7 @@ impl Deployment {
             fetching: None,
             progress: None,
             watched: None,
+            watched_since: Duration::ZERO,
             falls: 0,
             restart_due: None,
             restarting: false,
@@ -106,6 +109,12 @@ impl Deployment {
             vigil: Vigil::default(),
             walk: None,
         }
+    }
+
+    /// This process runs now.
+    pub(crate) fn watch(&mut self, running: Running, now: Duration) {
+        self.watched = Some(running);
+        self.watched_since = now;
     }
 
     /// The order that the machine works on.

@@ -63,7 +63,7 @@ fn watched_over(machine: &Machine) -> Option<Slot> {
     record.committed.filter(|_| machine.is_settled() && untouched)
 }
 
-fn at_rest(state: &State) -> bool {
+pub(crate) fn at_rest(state: &State) -> bool {
     match state {
         State::Idle | State::Committed(_) | State::Returned(_) => true,
         State::Authorised(_)

@@ -10,13 +10,16 @@ use cutover_shared::protocol::FromApplier;
 use cutover_shared::statement::Phase;
 
 use crate::applier::Core;
+use crate::drift::at_rest;
 use crate::input::{Answer, Outside, Running};
 use crate::output::{Note, Output, Work};
+use crate::persist::touched;
 
 /// The pause before a process that ended by itself is started again, doubled with each fall in a row.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// Doubled at most so often: about a minute.
+/// Doubled at most so often: about a minute. Who has run for longer than that has not fallen in a row.
 const MOST_DOUBLINGS: u32 = 6;
+const LONGEST_PAUSE: Duration = Duration::from_secs(1 << MOST_DOUBLINGS);
 
 impl Core {
     /// Lets the machine of an application hand out what it wants done now.
@@ -192,8 +195,8 @@ impl Core {
                 ((!sample.healthy()).then(unhealthy), None)
             }
         };
-        if running.is_some() {
-            deployment.watched = running;
+        if let Some(running) = running {
+            deployment.watch(running, now.monotonic);
         }
         let taken = answer.give(&mut deployment.machine, effect, now);
         if let Some(running) = running {
@@ -229,6 +232,9 @@ impl Core {
             return;
         }
         if deployment.machine.handle_exited("its process is gone", now).is_err() {
+            if now.monotonic.saturating_sub(deployment.watched_since) > LONGEST_PAUSE {
+                deployment.falls = 0;
+            }
             let pause = FIRST_PAUSE * 2_u32.pow(deployment.falls.min(MOST_DOUBLINGS));
             deployment.falls = deployment.falls.saturating_add(1);
             deployment.restart_due = Some(now.monotonic + pause);
@@ -243,8 +249,10 @@ impl Core {
         if deployment.restart_due.take_if(|due| *due <= now.monotonic).is_none() {
             return;
         }
-        let committed = deployment.machine.record().committed.is_some();
-        if deployment.working_on().is_some() || deployment.watched.is_some() || !committed {
+        // Until an order touches it, it has to serve on.
+        let record = deployment.machine.record();
+        let left_alone = at_rest(&record.state) || !touched(record);
+        if !left_alone || deployment.watched.is_some() || record.committed.is_none() {
             return;
         }
         deployment.restarting = true;
@@ -265,13 +273,12 @@ impl Core {
         }
         match result {
             Ok(Some(running)) if deployment.watched.is_none() => {
-                deployment.watched = Some(running);
+                deployment.watch(running, outside.now.monotonic);
                 self.watch(name, running);
             }
             Ok(_) => {}
             Err(why) => {
-                let pause = FIRST_PAUSE * 2_u32.pow(MOST_DOUBLINGS);
-                deployment.restart_due = Some(outside.now.monotonic + pause);
+                deployment.restart_due = Some(outside.now.monotonic + LONGEST_PAUSE);
                 let note = Note::error("the application cannot be started again").of(name);
                 self.note(note.saying(&why));
             }

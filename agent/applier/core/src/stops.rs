@@ -40,8 +40,8 @@ impl Core {
             now: now.wall,
         };
         let Err(refusal) = authorise::judge(&question) else { return };
-        let finish = opened.state().booking(&order).is_some_and(|(case, _)| {
-            refusal.code == Code::Held && case.standing_holds().all(|hold| hold.says().finish)
+        let finish = opened.state().booking(&order).is_some_and(|(case, booking)| {
+            refusal.code == Code::Held && case.holds_on(booking).all(|hold| hold.says().finish)
         });
         let retired = || {
             opened.state().host(&self.host_key.public().id()).is_some_and(|it| it.retired.is_some())

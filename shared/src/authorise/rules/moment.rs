@@ -13,7 +13,7 @@ use crate::name::Name;
 use crate::policy::Exception;
 use crate::refusal::{Code, Refusal};
 use crate::rollout::last_ends;
-use crate::statement::{Event, Hold, Phase};
+use crate::statement::{Event, Phase};
 use crate::window::{Position, Window};
 
 // 19
@@ -22,14 +22,7 @@ pub(super) fn not_held(q: &Question<'_>) -> Result<(), Refusal> {
         return Ok(());
     }
     let (case, booking) = q.booking()?;
-    let mut releasers = booking.booking.owners();
-    releasers.extend(booking.released.iter().flat_map(Verified::owners));
-    // Another owner than the releaser's lets it go on (DESIGN 3).
-    let stands = |hold: &&Verified<Hold>| {
-        let resume = case.resumes.get(&hold.id());
-        resume.is_none_or(|resume| !resume.owners().is_disjoint(&releasers))
-    };
-    match case.holds.iter().find(stands) {
+    match case.holds_on(booking).next() {
         None => Ok(()),
         Some(hold) => refuse(Code::Held, hold.says().reason.clone()),
     }

@@ -272,7 +272,7 @@ impl<'a> Facts<'a> {
             (self.booking.cancelled.is_some() || self.case.cancelled.is_some(), "it was cancelled"),
             (self.case.superseded_by.is_some(), "it was superseded"),
             (self.state.denial(&release.package).is_some(), "its package was denied"),
-            (self.case.standing_holds().next().is_some(), "a hold stands"),
+            (self.case.holds_on(self.booking).next().is_some(), "a hold stands"),
             (self.frozen(), "a freeze covers it"),
             (!self.reviewed_since_return(), "its package was taken back and not reviewed since"),
             (self.now < says.window.start, "its window is not open"),
