@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
-use cutover_coordinator_core::{Activations, Conduct, Folded, Peer};
+use cutover_coordinator_core::{Conduct, Folded, Peer};
 use cutover_shared::digest::Digest;
 use cutover_shared::key::PublicKey;
 use cutover_shared::refusal::Refusal;
@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 
 use super::activations::ActivationsFile;
 use super::hosts::Hosts;
+use super::start::Started;
 use crate::forms::Forms;
 use crate::store::{Signer, Store};
 
@@ -38,14 +39,9 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(
-        store: Arc<dyn Store>,
-        signer: Arc<Signer>,
-        conduct: Arc<dyn Conduct>,
-        forms: Forms,
-        folded: Folded,
-        (file, activations): (ActivationsFile, Activations),
-    ) -> Self {
+    pub(super) fn new(started: Started, conduct: Arc<dyn Conduct>, forms: Forms) -> Self {
+        let Started { store, signer, folded, activations: (file, activations), written: _ } =
+            started;
         let since = (signer.clock)();
         let (grown, _) = watch::channel(folded.head.size);
         Self {

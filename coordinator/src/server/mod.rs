@@ -56,7 +56,6 @@ pub use cutover_coordinator_core::{Conduct, Done, Rules, Situation, Turn};
 
 pub use self::start::{Clock, StartError};
 
-use self::activations::ActivationsFile;
 use self::core::Core;
 use self::outbox::Outbox;
 use self::requests::Desk;
@@ -127,14 +126,11 @@ pub async fn serve_with_clock(
     let forms = Forms::new(settings.forms_directory.clone(), settings.data_directory.clone());
     // A faulty schema is told now, and not first to the next submitter.
     forms.catalogue()?;
-    let activations = ActivationsFile::open(&settings.data_directory)?;
-    let core =
-        Core::new(started.store, started.signer, conduct, forms, started.folded, activations);
-    let core = Arc::new(core);
+    let written = started.written;
+    let core = Arc::new(Core::new(started, conduct, forms));
     let (jobs, waiting) = mpsc::channel(appender::QUEUE);
     let mut appender = tokio::spawn(appender::run(Arc::clone(&core), waiting));
     let mut others = JoinSet::new();
-    let written = started.written;
     others.spawn(snapshots::run(Arc::clone(&core), written, is_snapshot_due));
     others.spawn(planner::run(Arc::clone(&core), Service::from_environment()));
     if let Some(outbox) = &outbox {

@@ -153,8 +153,9 @@ mod tests {
 
         /// Starts, writes the fold down, and ends.
         async fn write(&self) -> State {
-            let Started { store, signer, folded, written } = self.start().await;
-            let core = Arc::new(Core::new(store, signer, Arc::new(Rules), forms(), folded));
+            let started = self.start().await;
+            let written = started.written;
+            let core = Arc::new(Core::new(started, Arc::new(Rules), forms()));
             core.draining.send_replace(true);
             run(Arc::clone(&core), written, |size, last| size > last).await;
             core.folded().state.clone()
@@ -189,8 +190,9 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn nothing_is_written_before_it_is_due() {
         let place = Place::new();
-        let Started { store, signer, folded, written } = place.start().await;
-        let core = Arc::new(Core::new(store, signer, Arc::new(Rules), forms(), folded));
+        let started = place.start().await;
+        let written = started.written;
+        let core = Arc::new(Core::new(started, Arc::new(Rules), forms()));
         core.draining.send_replace(true);
         run(core, written, |_, _| false).await;
         assert!(!place.snapshot().exists());

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cutover_coordinator_core::Folded;
+use cutover_coordinator_core::{Activations, Folded};
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::{Envelope, EnvelopeError};
 use cutover_shared::fold::{State, snapshot};
@@ -13,6 +13,7 @@ use cutover_shared::policy::{LogKey, TrustPolicy};
 use cutover_shared::refusal::Refusal;
 use cutover_shared::time::Time;
 
+use super::activations::ActivationsFile;
 use super::trouble::chain;
 use crate::config::Settings;
 use crate::outbox::OutboxError;
@@ -110,6 +111,8 @@ pub(super) struct Started {
     pub(super) store: Arc<dyn Store>,
     pub(super) signer: Arc<Signer>,
     pub(super) folded: Folded,
+    /// Who was cleared to activate before, and where that is written.
+    pub(super) activations: (ActivationsFile, Activations),
     /// Of how many entries the snapshot is that the fold went on from; 0 for none.
     pub(super) written: u64,
 }
@@ -140,7 +143,8 @@ pub(super) async fn start(settings: &Settings, clock: Clock) -> Result<Started, 
     let written = folded.head.size;
     let folded = fold(&*store, folded).await?;
     stands(&folded, &envelope, &*store, &signer).await?;
-    Ok(Started { store, signer, folded, written })
+    let activations = ActivationsFile::open(&settings.data_directory)?;
+    Ok(Started { store, signer, folded, activations, written })
 }
 
 fn identify(entry: &[u8]) -> Option<Digest> {
