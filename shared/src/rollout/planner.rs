@@ -244,21 +244,25 @@ impl<'a> Planner<'a> {
             .then(|| Halt { because: because.join("; "), returns })
     }
 
-    /// Hosts that have begun their return, or may have.
+    /// Hosts that have begun their return, or may have. Of one that nobody has heard of since the coordinator
+    /// began it is not known, until it would be over.
     fn mark_going_back(&self, known: &mut BTreeMap<KeyId, Standing>) {
         let reserve = self.track.case.budget().reserve;
-        for (host, standing) in known.iter_mut() {
-            let view = self.view(host).filter(|_| *standing == Standing::Committed);
-            let Some((view, report)) =
-                view.and_then(|view| Some((view, report_of(view, &self.track.order)?)))
-            else {
+        let unheard = || Standing::Working { step: "unheard".to_owned() };
+        let committed = known.iter_mut().filter(|(_, standing)| **standing == Standing::Committed);
+        for (host, standing) in committed {
+            let Some(view) = self.view(host) else {
+                if self.now < self.fleet.since + reserve {
+                    *standing = unheard();
+                }
                 continue;
             };
+            let Some(report) = report_of(view, &self.track.order) else { continue };
             let deadline = view.heard + reserve;
             *standing = if view.connected {
                 Standing::Working { step: report.step.clone() }
             } else if self.now < deadline {
-                Standing::Working { step: "unheard".to_owned() }
+                unheard()
             } else {
                 Standing::Silent { since: deadline }
             };

@@ -111,6 +111,39 @@ fn a_return_that_fails_ends_the_returning() {
     assert_eq!(plan.hosts[0].standing, Standing::ReturnWaiting(stuck));
 }
 
+/// A coordinator that has just begun does not know whether a host that it has not heard of has begun its return.
+#[test]
+fn who_may_be_on_its_way_back_takes_its_place_after_a_restart() {
+    let fates = [
+        Fate::Committed,
+        Fate::Committed,
+        Fate::Returned,
+        Fate::Committed,
+        Fate::Returned,
+        Fate::Committed,
+    ];
+    let mut scene = scene(ALL, fates);
+    scene.since = 1300;
+    let (mut world, mut fleet, booking) = scene.build();
+    fleet.hosts.retain(|it| !["p1", "p2"].map(|it| key(it).public().id()).contains(&it.host_key));
+    let reserve = world.state.booking(&booking).unwrap().0.budget().reserve;
+    let unheard = Standing::Working { step: "unheard".to_owned() };
+    world.now = fleet.since + reserve - Duration::from_millis(1);
+    fleet.now = world.now;
+    let now = standings(&planned(&world, &fleet, booking));
+    assert_eq!([&now[0], &now[1]], [&unheard, &unheard]);
+    assert!(!now.contains(&Standing::ReturnTurn), "two may be down, which is all that may be");
+    world.now = fleet.since + reserve;
+    fleet.now = world.now;
+    let now = standings(&planned(&world, &fleet, booking));
+    assert_eq!(
+        now[0],
+        Standing::ReturnWaiting(WaitingOn::Connection),
+        "it is not on its way any more"
+    );
+    assert_eq!(now[3], Standing::ReturnTurn);
+}
+
 #[test]
 fn a_host_on_its_way_back_is_at_work_until_it_is_silent_for_too_long() {
     let mut scene = scene(ALL, TWO_FAILED);

@@ -149,7 +149,10 @@ impl<'a> Facts<'a> {
             Some(Word::Failed { stuck }) => return *stuck,
             Some(Word::TakenBack) => return false,
             // Going back is work, too.
-            Some(Word::Committed) => return self.halt_returns() && self.reports_this_order(key),
+            Some(Word::Committed) => {
+                return self.halt_returns()
+                    && (self.reports_this_order(key) || self.maybe_returning_unseen(key));
+            }
             None => {}
         }
         if self.reports_this_order(key) {
@@ -167,6 +170,12 @@ impl<'a> Facts<'a> {
         let window = self.booking.booking.says().window;
         let latest = (self.fleet.since + self.case.budget().whole()).min(window.end);
         !self.views.contains_key(key) && window.contains(self.fleet.since) && self.now < latest
+    }
+
+    /// Whether a way back from before this run of the coordinator may be at work.
+    fn maybe_returning_unseen(&self, key: &KeyId) -> bool {
+        let latest = self.fleet.since + self.case.budget().reserve;
+        !self.views.contains_key(key) && self.now < latest
     }
 
     fn check_halt(&self, faults: &mut Vec<Fault>) {
