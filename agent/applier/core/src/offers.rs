@@ -58,6 +58,23 @@ impl Core {
         Ok(opened)
     }
 
+    /// As [`Core::open`]; what is wrong with evidence that is not good is told with the note `unfit`.
+    pub(crate) fn open_or_note(
+        &mut self,
+        order: Digest,
+        evidence: &Evidence,
+        unfit: Note,
+        outside: &mut Outside<'_>,
+    ) -> Option<Opened> {
+        match self.open(order, evidence, outside) {
+            Ok(opened) => Some(opened),
+            Err(refusal) => {
+                self.note(unfit.about(order).saying(&refusal));
+                None
+            }
+        }
+    }
+
     /// Whether the evidence was made for a head that this host has left since: then its proofs begin there,
     /// and the coordinator offers again when it has heard of the new one.
     fn overtaken(&self, order: Digest, evidence: &Evidence) -> bool {

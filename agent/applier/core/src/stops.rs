@@ -22,13 +22,8 @@ impl Core {
         evidence: &Evidence,
         outside: &mut Outside<'_>,
     ) {
-        let opened = match self.open(order, evidence, outside) {
-            Ok(opened) => opened,
-            Err(refusal) => {
-                let note = Note::warn("a stop is not good evidence");
-                return self.note(note.about(order).saying(&refusal));
-            }
-        };
+        let unfit = Note::warn("a stop is not good evidence");
+        let Some(opened) = self.open_or_note(order, evidence, unfit, outside) else { return };
         let Some(name) = application_of(&opened, order) else { return };
         let facts = self.facts(&name, outside);
         let now = outside.now;
