@@ -38,6 +38,8 @@ pub struct Core {
     linked: bool,
     /// Who the network half says that it is on the wire.
     pub(crate) transport_key: Option<PublicKey>,
+    /// When the enrolment is signed anew, on the monotonic clock: the one before was refused for its time.
+    pub(crate) enrolment_due: Option<Duration>,
     pub(crate) inhibitors: Vec<String>,
     outputs: VecDeque<Output>,
     /// The report that was said last to this connection.
@@ -70,6 +72,7 @@ impl Core {
             deployments,
             linked: false,
             transport_key: None,
+            enrolment_due: None,
             inhibitors: Vec::new(),
             outputs: VecDeque::new(),
             told: None,
@@ -89,10 +92,7 @@ impl Core {
             Input::Logged { id, receipt, consistency } => {
                 self.logged(id, &receipt, &consistency, outside);
             }
-            Input::NotLogged { id, refusal } => {
-                let note = Note::error("the coordinator refused a statement");
-                self.note(note.about(id).saying(&refusal));
-            }
+            Input::NotLogged { id, refusal } => self.not_logged(id, &refusal, outside),
             Input::Answered { application, effect, answer } => {
                 self.answered(&application, effect, answer, outside);
             }
@@ -138,7 +138,8 @@ impl Core {
         let ours = self.deployments.values();
         let ours = ours.flat_map(|it| [it.restart_due, it.vigil.due(), step(it)]);
         let ours = ours.flatten().map(|due| due.saturating_sub(now.monotonic));
-        machines.map(|timeout| timeout.after).chain(ours).min()
+        let enrolment = self.enrolment_due().map(|due| due.saturating_sub(now.monotonic));
+        machines.map(|timeout| timeout.after).chain(ours).chain(enrolment).min()
     }
 
     /// What the ledger holds, or will hold with the next change.
@@ -164,6 +165,7 @@ impl Core {
 
     /// Lets every machine go on as far as it can, and tells what changed.
     fn settle(&mut self, outside: &mut Outside<'_>) {
+        self.enrol_if_due(outside);
         let names: Vec<_> = self.deployments.keys().cloned().collect();
         for name in names {
             if let Some(deployment) = self.deployments.get_mut(&name) {

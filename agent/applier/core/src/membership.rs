@@ -1,11 +1,14 @@
 //! Joining, and what the log has acknowledged: the applier's part in the host's identity.
 
+use std::time::Duration;
+
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::Envelope;
 use cutover_shared::evidence::{self, Trust};
 use cutover_shared::key::{PublicKey, SecretKey};
 use cutover_shared::log::{TreeHead, checkpoint, leaf_hash, verify_inclusion};
 use cutover_shared::protocol::{FromApplier, Join, Receipt};
+use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::statement::{Enrolment, Event as Report, HostChange, Outcome, Says, Statement};
 use cutover_shared::time::Time;
 
@@ -14,6 +17,10 @@ use crate::input::Outside;
 use crate::join::{pinned, read_join};
 use crate::output::Note;
 use crate::saved::{MAX_DRIFT_REPORTS, MAX_REFUSALS, MAX_REPORTS, SavedEnrolment};
+
+/// How long after an enrolment was refused for the time that it names it is signed anew: a clock that is wrong
+/// is not asked about all the time, and one that was mended is noticed soon.
+const SIGN_ANEW: Duration = Duration::from_secs(15);
 
 impl Core {
     /// What an operator has put into the inbox.
@@ -58,6 +65,7 @@ impl Core {
         self.set_trust(trust);
         self.saved.join = Some(join);
         self.saved.enrolment = None;
+        self.enrolment_due = None;
         self.save_or_warn(outside);
         let note = Note::info("joined; enrolling when the network half connects");
         self.note(note.saying(&format!("policy {policy}")));
@@ -110,10 +118,12 @@ impl Core {
         self.say(FromApplier::Append { id, envelope, known });
     }
 
-    /// Makes the enrolment statement for this transport key, unless there is one.
+    /// Makes the enrolment statement for this transport key, unless there is one that can still be logged.
     fn enrol(&mut self, join: &Join, transport_key: &PublicKey, outside: &mut Outside<'_>) {
+        let now = outside.now.monotonic;
+        let anew = self.enrolment_due.take_if(|due| *due <= now).is_some();
         let made = self.saved.enrolment.as_ref();
-        if made.is_some_and(|it| it.logged || names_key(it, transport_key)) {
+        if made.is_some_and(|it| it.logged || !anew && names_key(it, transport_key)) {
             return;
         }
         let enrolment = Enrolment {
@@ -136,6 +146,40 @@ impl Core {
             logged: false,
         });
         self.save_or_warn(outside);
+    }
+
+    /// When the enrolment is to be signed anew, on the monotonic clock; never while there is nobody to say it
+    /// to.
+    pub(crate) fn enrolment_due(&self) -> Option<Duration> {
+        self.enrolment_due.filter(|_| self.transport_key.is_some())
+    }
+
+    /// Signs the enrolment anew when that is due.
+    pub(crate) fn enrol_if_due(&mut self, outside: &mut Outside<'_>) {
+        if self.enrolment_due().is_none_or(|due| due > outside.now.monotonic) {
+            return;
+        }
+        let (Some(join), Some(key)) = (self.saved.join.clone(), self.transport_key.clone()) else {
+            return;
+        };
+        self.enrol(&join, &key, outside);
+        if let Some(made) = self.saved.enrolment.clone() {
+            self.append(made.id, made.envelope);
+        }
+    }
+
+    /// The coordinator refused a statement of this host. An enrolment that was signed by a wrong clock, or so
+    /// long ago that the coordinator was out of reach meanwhile, never gets any better: it is signed anew.
+    pub(crate) fn not_logged(&mut self, id: Digest, refusal: &Refusal, outside: &Outside<'_>) {
+        let enrolment = self.saved.enrolment.as_ref();
+        let is_enrolment = enrolment.is_some_and(|it| it.id == id && !it.logged);
+        if is_enrolment && refusal.code == Code::ClockSkew {
+            self.enrolment_due = Some(outside.now.monotonic + SIGN_ANEW);
+            let note = Note::warn("the enrolment is refused for its time, and will be signed anew");
+            return self.note(note.about(id).saying(refusal));
+        }
+        let note = Note::error("the coordinator refused a statement");
+        self.note(note.about(id).saying(refusal));
     }
 
     /// A statement of this host is in the log, if the proof holds.
