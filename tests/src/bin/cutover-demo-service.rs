@@ -14,6 +14,8 @@ fn main() -> std::io::Result<()> {
     let unhealthy = std::fs::read_to_string("site/unhealthy-on.txt").unwrap_or_default();
     let healthy = !unhealthy.lines().any(|line| line == node);
     let listener = TcpListener::bind(listen)?;
+    // Whoever reads its log knows from then on that it is there.
+    writeln!(std::io::stdout(), "{version} listens on {}", listener.local_addr()?)?;
     for stream in listener.incoming() {
         // One reader that goes away is no reason to end.
         let _ = stream.and_then(|stream| answer(stream, &version, healthy));

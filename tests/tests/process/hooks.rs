@@ -1,17 +1,16 @@
 //! What a release brings with it: hooks with their undo, checks of every kind, a first installation that
 //! fails; and the bytes that a host gets only in its turn.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Context as _, ensure};
 use cutover_shared::digest::Digest;
 use cutover_shared::key::SecretKey;
 use cutover_shared::protocol::{Part, Request, Response};
 use cutover_shared::refusal::Code;
 use cutover_shared::statement::Event;
+use cutover_tests::harness::Stage;
+use cutover_tests::harness::notice::Notice;
 use cutover_tests::harness::people::public;
 use cutover_tests::harness::release::Made;
-use cutover_tests::harness::{PATIENCE, Stage};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{HOST, WAVE, hook, host, ready, returned, runs, stage};
@@ -129,17 +128,13 @@ async fn comes_back(stage: &Stage) -> anyhow::Result<()> {
         let found = cutover_applier::find::running(&root);
         let dies = found.first().context("the application runs")?.pid;
         let pid = i32::try_from(dies).ok().and_then(Pid::from_raw).context("a process id")?;
+        let mut notice = Notice::of(&root)?;
         kill_process(pid, Signal::KILL)?;
-        let began = Instant::now();
-        let again = || {
-            let found = cutover_applier::find::running(&root);
-            found.first().is_some_and(|it| it.pid != dies) && runs(stage, "1.0").is_ok()
-        };
-        // Only the page itself tells when it answers again.
-        while !again() {
-            ensure!(began.elapsed() < PATIENCE, "it does not come back\n{}", stage.logs());
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        // It says in its log when it listens.
+        let listens = notice.until(|path| path.ends_with("application.log")).await;
+        listens.with_context(|| format!("it does not come back\n{}", stage.logs()))?;
+        ensure!(host(stage, HOST)?.serving()? != dies, "it was killed");
+        runs(stage, "1.0")?;
     }
     Ok(())
 }
