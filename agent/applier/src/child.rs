@@ -17,6 +17,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::mounts::Mounts;
 use crate::process::Account;
 
 /// How long processes may take to vanish after SIGKILL. Only one in an uninterruptible system call
@@ -26,8 +27,9 @@ const AFTER_KILL: Duration = Duration::from_secs(5);
 /// Where programs are looked for that are named without a directory.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Lets `command` run in a new session as `account`, with nothing of our environment.
-pub(crate) fn prepare(command: &mut Command, account: &Account) {
+/// Lets `command` run in a new session as `account`, with nothing of our environment, and with `mounts` of its
+/// own.
+pub(crate) fn prepare(command: &mut Command, account: &Account, mounts: Option<Mounts>) {
     command
         .env_clear()
         .env("PATH", PATH)
@@ -40,6 +42,9 @@ pub(crate) fn prepare(command: &mut Command, account: &Account) {
     let groups: Vec<_> =
         account.groups.iter().map(|group| rustix::process::Gid::from_raw(*group)).collect();
     let become_account = move || {
+        if let Some(mounts) = &mounts {
+            mounts.make()?;
+        }
         rustix::process::setsid()?;
         // Without privileges we can only be who we are; the exec fails with EPERM for another user.
         if us.is_root() {
@@ -389,7 +394,7 @@ pub(crate) mod tests {
     fn a_process_is_read_as_the_kernel_shows_it() {
         // A child that leads a session: ours may have a leader that our own namespace cannot number.
         let mut command = Command::new("sleep");
-        prepare(command.arg("1000"), &Account::current().unwrap());
+        prepare(command.arg("1000"), &Account::current().unwrap(), None);
         let mut child = command.spawn().unwrap();
         let leader = i32::try_from(child.id()).unwrap();
         assert_eq!(seen(leader).unwrap().session, leader);

@@ -27,7 +27,7 @@ use crate::ledger::{Ledger, Origin};
 use crate::process::Account;
 use crate::slot::{Owner, Slots};
 use crate::work::Site;
-use crate::{inhibit, link, rehearsal, supervise};
+use crate::{inhibit, link, read_only, rehearsal, supervise};
 
 /// Events that may wait for the loop; senders wait when it is full.
 const WAITING_EVENTS: usize = 256;
@@ -286,9 +286,11 @@ pub(crate) fn site(
     std::fs::create_dir_all(&application.root)
         .with_context(|| format!("make {}", application.root.display()))?;
     let slots = Slots::open(&application.root, Owner { uid: owner.uid, gid: owner.gid })?;
+    let account = Account::named(&application.user)?;
     Ok(Site {
         slots,
-        account: Account::named(&application.user)?,
+        read_only: read_only::of(&application, &owner, &account),
+        account,
         probe_account: Account::named(&settings.probe_user)?,
         probe: settings.probe.clone(),
         clock,

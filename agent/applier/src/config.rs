@@ -48,6 +48,8 @@ struct ApplicationFragment {
     user: Option<String>,
     hooks: Option<Hooks>,
     #[serde(default)]
+    slots: SlotAccess,
+    #[serde(default)]
     driver: Driver,
     run: Option<RunFragment>,
     probes: Option<BTreeSet<ProbeKind>>,
@@ -75,6 +77,17 @@ pub enum LogFormat {
     Text,
     /// For machines.
     Json,
+}
+
+/// What an application may do with its own slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlotAccess {
+    /// Look at them, and run what is in them.
+    #[default]
+    ReadOnly,
+    /// Write them, if they are its user's.
+    Writable,
 }
 
 /// How the application runs.
@@ -108,6 +121,8 @@ pub struct Application {
     pub user: String,
     /// Whether hooks may run.
     pub hooks: Hooks,
+    /// What it, its hooks and the commands of its checks may do with its slots.
+    pub slots: SlotAccess,
     /// How it runs.
     pub run: Run,
     /// The kinds of check allowed.
@@ -277,6 +292,10 @@ fn merge_application(
     if !fragment.root.is_absolute() || fragment.root.parent().is_none() {
         faults.push(format!("{}: must be an absolute path of its own, as /srv/{key}", at("root")));
     }
+    // It stands in files of systemd, a line each.
+    if fragment.root.to_string_lossy().contains(char::is_control) {
+        faults.push(format!("{}: must be without control characters", at("root")));
+    }
     for variable in fragment.variables.keys() {
         if variable.parse::<Name>().is_err() {
             faults.push(format!("{}: {variable:?} is not a name", at("variables")));
@@ -301,6 +320,7 @@ fn merge_application(
         owner: fragment.owner.unwrap_or_else(|| "root".to_owned()),
         user: fragment.user.unwrap_or_else(|| "root".to_owned()),
         hooks: fragment.hooks.unwrap_or(Hooks::Refused),
+        slots: fragment.slots,
         run: run?,
         probes: fragment.probes.unwrap_or(all),
         variables: fragment.variables,
@@ -319,9 +339,11 @@ fn merge_run(key: &str, fragment: RunFragment, faults: &mut Vec<String>) -> Opti
         }
     };
     match (fragment.unit, fragment.start) {
-        (Some(unit), None) if unit.ends_with(".service") => Some(Run::Unit(unit)),
+        (Some(unit), None) if unit.ends_with(".service") && !unit.contains('/') => {
+            Some(Run::Unit(unit))
+        }
         (Some(unit), None) => {
-            faults.push(format!("{key}.unit: {unit:?} must end in .service"));
+            faults.push(format!("{key}.unit: {unit:?} must be the name of a unit, as web.service"));
             None
         }
         (None, Some(start)) if !start.is_empty() => {
@@ -362,6 +384,7 @@ variables = { listen-port = "8080" }
         assert_eq!(settings.agent_user, "cutover-agent");
         let web = &settings.applications[&"web".parse().unwrap()];
         assert_eq!(web.retain, 3);
+        assert_eq!(web.slots, SlotAccess::ReadOnly);
         assert_eq!(web.environment()["LISTEN_PORT"], "8080");
     }
 
@@ -369,11 +392,16 @@ variables = { listen-port = "8080" }
     fn every_fault_is_told_at_once() {
         let text = GOOD
             .replace("web-1", "Web 1")
-            .replace("/srv/web", "srv/web")
+            .replace("/srv/web", "srv/web\\u0007")
             .replace("unit = \"web.service\"", "stop-timeout = \"soon\"");
         let error = parse(&text, Path::new("applier.toml")).unwrap_err().to_string();
-        for part in ["host:", "applications.web.root:", "run.stop-timeout:", "either unit or start"]
-        {
+        for part in [
+            "host:",
+            "applications.web.root: must be an absolute",
+            "applications.web.root: must be without control",
+            "run.stop-timeout:",
+            "either unit or start",
+        ] {
             assert!(error.contains(part), "{part} in {error}");
         }
     }

@@ -19,6 +19,7 @@ use tokio::net::unix::pipe;
 
 use crate::child::Ended;
 use crate::process::Account;
+use crate::read_only::ReadOnly;
 use kept::Kept;
 
 pub use kept::{HEAD, TAIL, excerpt};
@@ -40,6 +41,8 @@ pub struct HookRun {
     pub environment: BTreeMap<String, String>,
     /// As whom it runs.
     pub account: Account,
+    /// What is read-only to it.
+    pub read_only: Option<ReadOnly>,
     /// How long it may take.
     pub timeout: Duration,
     /// Who runs it.
@@ -184,8 +187,8 @@ fn output_pipe() -> io::Result<(pipe::Receiver, io::PipeWriter)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::child;
     use crate::supervise::tests::SUPERVISOR;
+    use crate::{child, mounts};
     use std::fs;
     use std::path::Path;
 
@@ -198,6 +201,7 @@ mod tests {
             directory: directory.to_owned(),
             environment: BTreeMap::from([("CUTOVER_SLOT".to_owned(), "here".to_owned())]),
             account: Account::current().unwrap(),
+            read_only: None,
             timeout,
             runner: Runner::Supervised(Supervisor {
                 program: std::env::current_exe().unwrap(),
@@ -290,6 +294,26 @@ mod tests {
         // The daemon holds the output open; the hook's end does not wait for it.
         let output = run(&hook(directory.path(), "sleep 1000 & echo done", LONG)).await.unwrap();
         assert_eq!(said(&output.text), "done\n");
+    }
+
+    #[tokio::test]
+    async fn a_hook_may_not_write_its_slot() {
+        if !mounts::may_be_made() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let slot = root.join("releases/1-a");
+        fs::create_dir_all(&slot).unwrap();
+        fs::create_dir(root.join("shared")).unwrap();
+        let script = "echo >here || echo refused; echo >../../shared/there && echo written";
+        let hook = HookRun {
+            read_only: Some(ReadOnly::below(root.to_owned())),
+            ..hook(&slot, script, LONG)
+        };
+        let output = run(&hook).await.unwrap();
+        assert!(output.text.contains("Read-only file system\nrefused\nwritten"), "{output:?}");
+        assert!(!slot.join("here").exists() && root.join("shared/there").exists());
     }
 
     #[tokio::test]

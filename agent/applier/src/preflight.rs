@@ -58,7 +58,13 @@ impl Site {
     async fn unit_exists(&self) -> Result<(), String> {
         let Run::Unit(name) = &self.config.run else { return Ok(()) };
         match unit::exists(name).await {
-            Ok(true) => Ok(()),
+            Ok(true) => self.keep_from_writing(name).await.map_err(|error| {
+                format!(
+                    "{name} cannot be kept from writing its slots: {}: let the applier write there, or say \
+                     `slots = \"writable\"` in this host's configuration",
+                    chain(&error)
+                )
+            }),
             Ok(false) => Err(format!(
                 "systemd cannot load {name}, which this host's configuration runs the application as: \
                  install it or unmask it, and `systemctl daemon-reload`"

@@ -126,7 +126,7 @@ async fn ask(program: &Path, account: &Account, task: &ProbeTask) -> io::Result<
     let (their_input, our_output) = io::pipe()?;
     let (our_input, their_output) = io::pipe()?;
     let mut command = Command::new(program);
-    child::prepare(&mut command, account);
+    child::prepare(&mut command, account, None);
     command.current_dir("/").stdin(their_input).stdout(their_output).stderr(Stdio::null());
     let child = command.spawn()?;
     // The command holds the child's ends of the pipes.

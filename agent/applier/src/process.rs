@@ -18,6 +18,8 @@ use nix::unistd::{Group, User, getgrouplist};
 use rustix::process::Pid;
 
 use crate::child::{self, Session};
+use crate::mounts::Mounts;
+use crate::read_only::ReadOnly;
 
 /// A log that is larger than this is set aside as `….1` when the program starts.
 pub const MAX_LOG: u64 = 8 * 1024 * 1024;
@@ -144,6 +146,8 @@ pub struct Program {
     pub environment: BTreeMap<String, String>,
     /// As whom it runs.
     pub account: Account,
+    /// What is read-only to it.
+    pub read_only: Option<ReadOnly>,
     /// Where its output goes.
     pub log: PathBuf,
     /// How long it may take to end after SIGTERM.
@@ -163,7 +167,9 @@ impl Program {
         let output = self.open_log()?;
         let errors = output.try_clone().map_err(failed)?;
         let mut command = Command::new(in_directory(program, &self.directory));
-        child::prepare(&mut command, &self.account);
+        let read_only = self.read_only.as_ref();
+        let mounts = read_only.map(|it| Mounts::of(it, &self.directory)).transpose();
+        child::prepare(&mut command, &self.account, mounts.map_err(failed)?);
         command
             .args(arguments)
             .current_dir(&self.directory)
@@ -238,6 +244,7 @@ pub async fn exited(running: &Running) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mounts;
 
     fn program(directory: &Path, command: &[&str]) -> Program {
         Program {
@@ -245,6 +252,7 @@ mod tests {
             directory: directory.to_owned(),
             environment: BTreeMap::from([("PORT".to_owned(), "8080".to_owned())]),
             account: Account::current().unwrap(),
+            read_only: None,
             log: directory.join("log"),
             stop_timeout: Duration::from_secs(10),
         }
@@ -411,6 +419,54 @@ mod tests {
         assert_eq!(lines[1], nobody.gid.to_string());
         let groups: Vec<String> = nobody.groups.iter().map(u32::to_string).collect();
         assert_eq!(lines[2].split(' ').collect::<Vec<_>>(), groups);
+    }
+
+    /// What a program tries that may not write its slots.
+    const WRITES: &str = "
+        for it in here $PWD/here ../2-b/here ../../here ../../current/here; do echo >$it; done
+        echo 1 >../../shared/data
+        echo >../../shared/ready
+        read go <../../shared/go
+        cat ../3-c/version ../../current/version
+        echo >../3-c/here
+        echo >../../shared/ready";
+
+    #[test]
+    fn slots_are_read_only_and_what_is_shared_is_not() {
+        if !mounts::may_be_made() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let release = |name: &str| {
+            let slot = root.join("releases").join(name);
+            fs::create_dir_all(&slot).unwrap();
+            fs::write(slot.join("version"), format!("{name}\n")).unwrap();
+            let new = root.join("new");
+            std::os::unix::fs::symlink(Path::new("releases").join(name), &new).unwrap();
+            fs::rename(&new, root.join("current")).unwrap();
+        };
+        release("2-b");
+        release("1-a");
+        fs::create_dir(root.join("shared")).unwrap();
+        let [ready, go] = ["ready", "go"].map(|name| fifo(&root.join("shared"), name));
+        let program = Program {
+            directory: root.join("current"),
+            read_only: Some(ReadOnly::below(root.to_owned())),
+            ..program(root, &["bash", "-c", WRITES])
+        };
+        let running = program.start().unwrap();
+        fs::read_to_string(&ready).unwrap();
+        // What is made while it runs is seen by it, and is read-only as well.
+        release("3-c");
+        fs::write(go, "on\n").unwrap();
+        fs::read_to_string(&ready).unwrap();
+        stop(&running, Duration::from_secs(10)).unwrap();
+        let log = fs::read_to_string(root.join("log")).unwrap();
+        assert_eq!(log.matches("Read-only file system").count(), 6, "{log}");
+        assert!(log.contains("3-c\n3-c\n"), "{log}");
+        assert_eq!(fs::read_to_string(root.join("shared/data")).unwrap(), "1\n");
+        fs::write(root.join("releases/1-a/here"), "").expect("the host itself may");
     }
 
     #[test]

@@ -31,7 +31,7 @@ use self::shelf::Shelf;
 use self::stage::{End, Stage};
 use crate::cli;
 use crate::clock::Clock;
-use crate::config::{self, Run, Settings};
+use crate::config::{self, Run, Settings, SlotAccess};
 use crate::process::Account;
 
 /// How long the application has to end where the configuration says nothing for a command.
@@ -128,6 +128,8 @@ fn settings(directory: &Path, package: &Package, start: &[String]) -> anyhow::Re
     application.root = directory.join("site");
     application.owner.clone_from(&me);
     application.user = me;
+    // What is written there is found when everything has to be as it was.
+    application.slots = SlotAccess::Writable;
     if application.run == Run::Elsewhere {
         bail!(
             "rehearse a runbook: what it is carried out on is not in the sandbox; walk its steps on a \

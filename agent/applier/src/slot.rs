@@ -154,7 +154,8 @@ pub enum Difference {
     Target,
 }
 
-const RELEASES: &str = "releases";
+/// The directory of the slots.
+pub(crate) const RELEASES: &str = "releases";
 const CURRENT: &str = "current";
 
 /// The slots of one application.

@@ -22,7 +22,9 @@ use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::child::{self, Ended};
+use crate::mounts::Mounts;
 use crate::process::Account;
+use crate::read_only::ReadOnly;
 
 /// What a supervisor is to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,8 @@ pub(crate) struct Order {
     pub(crate) environment: BTreeMap<String, String>,
     /// As whom it runs.
     pub(crate) account: Account,
+    /// What is read-only to it.
+    pub(crate) read_only: Option<ReadOnly>,
 }
 
 /// What became of it.
@@ -79,8 +83,13 @@ fn supervise(order: &Order, socket: &UnixStream) -> Told {
     if let Err(error) = rustix::process::set_child_subreaper(Some(us)) {
         return not_started(error.into());
     }
+    let read_only = order.read_only.as_ref();
+    let mounts = match read_only.map(|it| Mounts::of(it, &order.directory)).transpose() {
+        Ok(mounts) => mounts,
+        Err(error) => return not_started(error),
+    };
     let mut command = Command::new(&order.command);
-    child::prepare(&mut command, &order.account);
+    child::prepare(&mut command, &order.account, mounts);
     command.args(&order.arguments).current_dir(&order.directory);
     command.envs(&order.environment).stdin(Stdio::null());
     let mut hook = match command.spawn() {

@@ -1,10 +1,15 @@
 //! The application's systemd unit, over D-Bus: each job is waited for to its end.
 
+mod drop_in;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::StreamExt;
 use zbus::Connection;
 use zbus::{ObjectPath, OwnedObjectPath};
+
+use crate::read_only::ReadOnly;
 
 /// How long a job may take when systemd does not say so itself: its own default is 90 s a step.
 const JOB_LIMIT: Duration = Duration::from_mins(10);
@@ -36,6 +41,18 @@ pub enum UnitError {
         /// `failed`, `timeout`, `dependency`, `canceled`, …
         result: String,
     },
+    /// The drop-in file of the unit cannot be written.
+    #[error("write {path}")]
+    DropIn {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// systemd cannot be made to read its files again.
+    #[error("let systemd read its files again")]
+    Reload(#[source] zbus::Error),
     /// The job did not end.
     #[error("{verb} {unit}: the job did not end")]
     Late {
@@ -53,6 +70,7 @@ pub enum UnitError {
 )]
 trait Manager {
     fn subscribe(&self) -> zbus::Result<()>;
+    fn reload(&self) -> zbus::Result<()>;
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
@@ -87,6 +105,8 @@ trait Service {
     /// Set to zero by systemd when the service is started after it had ended.
     #[zbus(property(emits_changed_signal = "false"), name = "NRestarts")]
     fn restarts(&self) -> zbus::Result<u32>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn read_only_paths(&self) -> zbus::Result<Vec<String>>;
 }
 
 /// How a unit is doing.
@@ -127,6 +147,50 @@ pub async fn restart(unit: &str) -> Result<(), UnitError> {
 /// and when its file is faulty.
 pub async fn exists(unit: &str) -> Result<bool, UnitError> {
     exists_on(&system().await?, unit).await
+}
+
+/// Lets `unit` have what is read-only to it from its next start on, and nothing where there is nothing. Whether
+/// that is new to systemd.
+pub async fn keep_from_writing(
+    unit: &str,
+    read_only: Option<&ReadOnly>,
+) -> Result<bool, UnitError> {
+    let connection = system().await?;
+    keep_from_writing_on(&connection, Path::new(drop_in::DIRECTORY), unit, read_only).await
+}
+
+async fn keep_from_writing_on(
+    connection: &Connection,
+    directory: &Path,
+    unit: &str,
+    read_only: Option<&ReadOnly>,
+) -> Result<bool, UnitError> {
+    let failed = |source| UnitError::DropIn { path: drop_in::path(directory, unit), source };
+    let changed = drop_in::lay(directory, unit, read_only).map_err(failed)?;
+    // Whoever wrote the file may have been killed before systemd was told.
+    if !changed && (read_only.is_none() || is_read_only(connection, unit, read_only).await?) {
+        return Ok(false);
+    }
+    let manager = ManagerProxy::new(connection).await.map_err(UnitError::Reload)?;
+    manager.reload().await.map_err(UnitError::Reload)?;
+    if read_only.is_some() && !is_read_only(connection, unit, read_only).await? {
+        tracing::warn!(unit, "the unit's own files take back that its slots are read-only to it");
+    }
+    Ok(changed)
+}
+
+/// Whether systemd knows that this is read-only to `unit`.
+async fn is_read_only(
+    connection: &Connection,
+    unit: &str,
+    read_only: Option<&ReadOnly>,
+) -> Result<bool, UnitError> {
+    let refused = |source| cannot_look(unit, source);
+    let seen = unit_on(connection, unit).await?;
+    let path = seen.inner().path().to_owned();
+    let service = ServiceProxy::new(connection, path).await.map_err(refused)?;
+    let paths = service.read_only_paths().await.map_err(refused)?;
+    Ok(read_only.is_none_or(|it| paths.iter().any(|path| Path::new(path) == it.root())))
 }
 
 async fn system() -> Result<Connection, UnitError> {
@@ -252,6 +316,7 @@ mod tests {
     struct FakeManager {
         states: Mutex<BTreeMap<String, &'static str>>,
         jobs: Mutex<u32>,
+        reloads: Mutex<u32>,
     }
 
     const KNOWN: [&str; 2] = ["shop.service", "broken.service"];
@@ -294,6 +359,10 @@ mod tests {
     #[zbus::interface(name = "org.freedesktop.systemd1.Manager")]
     impl FakeManager {
         fn subscribe(&self) {}
+
+        fn reload(&self) {
+            *self.reloads.lock().unwrap() += 1;
+        }
 
         async fn start_unit(
             &self,
@@ -366,11 +435,17 @@ mod tests {
 
     struct FakeService(u32);
 
+    #[expect(clippy::unused_self, reason = "the interface is systemd's")]
     #[zbus::interface(name = "org.freedesktop.systemd1.Service")]
     impl FakeService {
         #[zbus(property, name = "NRestarts")]
         fn restarts(&self) -> u32 {
             self.0
+        }
+
+        #[zbus(property)]
+        fn read_only_paths(&self) -> Vec<String> {
+            vec!["/srv/web/".to_owned()]
         }
     }
 
@@ -417,6 +492,32 @@ mod tests {
         job(&bus, Verb::Restart, "shop.service").await.unwrap();
         job(&bus, Verb::Stop, "shop.service").await.unwrap();
         assert_eq!(state(&bus, "shop.service").await, "inactive");
+    }
+
+    #[tokio::test]
+    async fn systemd_reads_its_files_again_when_it_does_not_know_what_is_read_only() {
+        let (server, bus) = connected().await;
+        let directory = tempfile::tempdir().unwrap();
+        let keep = async |root: Option<&str>| {
+            let read_only = root.map(|root| ReadOnly::below(PathBuf::from(root)));
+            let kept =
+                keep_from_writing_on(&bus, directory.path(), "shop.service", read_only.as_ref());
+            let is_new = kept.await.unwrap();
+            let manager = server.object_server();
+            let manager = manager.interface::<_, FakeManager>("/org/freedesktop/systemd1").await;
+            let reloads = *manager.unwrap().get().await.reloads.lock().unwrap();
+            (is_new, reloads)
+        };
+        assert_eq!(keep(None).await, (false, 0), "there is nothing to be taken away");
+        assert_eq!(keep(Some("/srv/web")).await, (true, 1));
+        assert_eq!(keep(Some("/srv/web")).await, (false, 1), "it is known");
+        assert_eq!(keep(Some("/srv/shop")).await, (true, 2));
+        assert_eq!(
+            keep(Some("/srv/shop")).await,
+            (false, 3),
+            "it was written, and systemd not told"
+        );
+        assert_eq!(keep(None).await, (true, 4));
     }
 
     #[tokio::test]

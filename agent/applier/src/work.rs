@@ -1,16 +1,16 @@
 //! Work: what the core wants done, carried out. The one place that wires slots, processes, units,
 //! hooks and probes together; each worker answers with one [`Answer`].
 
+mod programs;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use cutover_applier_core::{Answer, Running, SWEEP_LIMIT, Work, parse_manifest};
-use cutover_machine::{Direction, HookPhase, Slot, TEXT_KEPT};
+use cutover_machine::Slot;
 use cutover_shared::digest::Digest;
-use cutover_shared::package::manifest::{HookStage, MANIFEST, Manifest};
-use cutover_shared::package::path::EntryPath;
+use cutover_shared::package::manifest::{MANIFEST, Manifest};
 use cutover_shared::statement::Drift;
 use tokio::sync::mpsc;
 
@@ -18,13 +18,11 @@ use crate::assemble;
 use crate::clock::Clock;
 use crate::config::{Application, Run};
 use crate::fetch::{Fetcher, Wanted};
-use crate::hook::{self, HookError, HookRun, Runner, Supervisor};
 use crate::process::{self, Account, Program};
+use crate::read_only::ReadOnly;
 use crate::slot::{SlotError, Slots};
+use crate::unit::UnitError;
 use crate::{find, unit};
-
-/// Bytes of a failed hook's text beside its name, how it ended and its output.
-const ROOM: usize = 40;
 
 /// What every worker of an application needs.
 #[derive(Debug, Clone)]
@@ -35,6 +33,8 @@ pub struct Site {
     pub slots: Slots,
     /// As whom its programs run.
     pub account: Account,
+    /// What is read-only to them.
+    pub read_only: Option<ReadOnly>,
     /// As whom probes run.
     pub probe_account: Account,
     /// The probe program.
@@ -87,52 +87,6 @@ impl Site {
             *kept = Some((slot, manifest.clone()));
         }
         Ok(manifest)
-    }
-
-    /// Ends hooks that an applier before this one left behind.
-    pub async fn end_orphans(&self) {
-        if let Run::Unit(_) = &self.config.run
-            && let Err(error) = hook::end_orphans(self.config.name.as_str()).await
-        {
-            tracing::error!(error = %chain(&error), "hooks of before cannot be ended");
-        }
-        for running in find::hooks(&self.config.root) {
-            tracing::warn!(pid = running.pid, "a hook of before is ended");
-            if let Err(error) = process::stop(&running, Duration::ZERO) {
-                tracing::error!(error = %chain(&error), "a hook of before cannot be ended");
-            }
-        }
-    }
-
-    /// Who runs hooks, and the commands of checks: systemd, where it runs the application.
-    fn runner(&self) -> std::io::Result<Runner> {
-        match &self.config.run {
-            Run::Unit(_) => hook::unit_name(self.config.name.as_str()).map(Runner::Unit),
-            Run::Command { .. } | Run::Elsewhere => Ok(Runner::Supervised(Supervisor::ourselves())),
-        }
-    }
-
-    /// A run of a program of the slot in `directory`, or of this host: as the application's user, and marked,
-    /// so that it is found again should this applier be killed meanwhile.
-    pub(crate) fn run_of(
-        &self,
-        program: &str,
-        arguments: Vec<String>,
-        directory: &Path,
-        timeout: Duration,
-    ) -> std::io::Result<HookRun> {
-        let mut environment = self.environment();
-        let root = self.config.root.to_string_lossy().into_owned();
-        environment.insert(find::HOOK_MARK.to_owned(), root);
-        Ok(HookRun {
-            command: directory.join(program),
-            arguments,
-            directory: directory.to_owned(),
-            environment,
-            account: self.account.clone(),
-            timeout,
-            runner: self.runner()?,
-        })
     }
 
     /// Carries out work; `progress` is told bytes fetched, and to fetch.
@@ -193,10 +147,17 @@ impl Site {
     pub async fn start(&self) -> Answer {
         match &self.config.run {
             Run::Elsewhere => Answer::Done,
-            Run::Unit(name) => match unit::start(name).await {
-                Ok(()) => Answer::Done,
-                Err(error) => Answer::Failed(chain(&error)),
-            },
+            Run::Unit(name) => {
+                // A host that goes back or comes up runs it all the same: going forward was refused before.
+                if let Err(error) = self.keep_from_writing(name).await {
+                    let error = chain(&error);
+                    tracing::error!(unit = name, error, "the unit can write its slots");
+                }
+                match unit::start(name).await {
+                    Ok(()) => Answer::Done,
+                    Err(error) => Answer::Failed(chain(&error)),
+                }
+            }
             Run::Command { start, stop_timeout, .. } => {
                 let mut environment = self.environment();
                 let root = self.config.root.to_string_lossy().into_owned();
@@ -206,6 +167,7 @@ impl Site {
                     directory: self.config.root.join("current/payload"),
                     environment,
                     account: self.account.clone(),
+                    read_only: self.read_only.clone(),
                     log: self.config.root.join("application.log"),
                     stop_timeout: *stop_timeout,
                 };
@@ -222,6 +184,19 @@ impl Site {
                 .await
             }
         }
+    }
+
+    /// Lets systemd keep the application's unit from writing its slots, from its next start on.
+    pub(crate) async fn keep_from_writing(&self, name: &str) -> Result<(), UnitError> {
+        let is_new = unit::keep_from_writing(name, self.read_only.as_ref()).await?;
+        if is_new && unit::standing(name).await?.active_state == "active" {
+            tracing::warn!(
+                unit = name,
+                "the unit was started before its slots were read-only to it: they are from its next start \
+                 on; leave it disabled, so that at a boot the applier is the one to start it"
+            );
+        }
+        Ok(())
     }
 
     /// The start command with its program's path made whole.
@@ -328,64 +303,6 @@ impl Site {
             slots.drift(&slot, SWEEP_LIMIT).map_err(|error| chain(&error))
         });
         sweep.await.map_err(|error| error.to_string())?
-    }
-
-    /// Runs a hook of a release, or its undo; one that does not exist is done.
-    async fn hook(&self, slot: Slot, phase: HookPhase, direction: Direction) -> Answer {
-        let manifest = match self.manifest(&slot).await {
-            Ok(manifest) => manifest,
-            Err(why) => return Answer::Failed(why),
-        };
-        let Some(hook) = manifest.hooks.at(stage(phase)) else { return Answer::Done };
-        let (command, timeout) = match (direction, &hook.undo) {
-            (Direction::Forward, _) => (&hook.command, hook.timeout),
-            (Direction::Undo, Some(undo)) => (&undo.command, undo.timeout),
-            (Direction::Undo, None) => return Answer::Done,
-        };
-        self.program(slot, command, timeout, BTreeMap::new()).await
-    }
-
-    /// Runs a program of a release as hooks run, with `more` in its environment.
-    async fn program(
-        &self,
-        slot: Slot,
-        command: &EntryPath,
-        timeout: Duration,
-        more: BTreeMap<String, String>,
-    ) -> Answer {
-        let directory = self.slots.path(&slot);
-        let mut run = match self.run_of(command.as_str(), Vec::new(), &directory, timeout) {
-            Ok(run) => run,
-            Err(error) => return Answer::Failed(error.to_string()),
-        };
-        run.environment.extend(more);
-        match hook::run(&run).await {
-            Ok(output) => {
-                tracing::info!(hook = %command, output = %output.text, "the hook ended well");
-                Answer::Done
-            }
-            Err(error) => {
-                tracing::warn!(hook = %command, output = %error.output(), "the hook failed");
-                if matches!(error, HookError::Remains { .. }) {
-                    self.end_orphans().await;
-                }
-                let how = chain(&error);
-                let room = TEXT_KEPT.saturating_sub(command.as_str().len() + how.len() + ROOM);
-                let output = hook::excerpt(error.output(), room);
-                Answer::Failed(format!("{command}: {how}: {output}"))
-            }
-        }
-    }
-}
-
-/// The hook's place in the manifest.
-fn stage(phase: HookPhase) -> HookStage {
-    match phase {
-        HookPhase::PreStop => HookStage::PreStop,
-        HookPhase::Stop => HookStage::Stop,
-        HookPhase::Activate => HookStage::Activate,
-        HookPhase::Start => HookStage::Start,
-        HookPhase::PostStart => HookStage::PostStart,
     }
 }
 

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use cutover_applier::clock::Clock;
-use cutover_applier::config::{Application, Run};
+use cutover_applier::config::{Application, Run, SlotAccess};
 use cutover_applier::process::Account;
+use cutover_applier::read_only;
 use cutover_applier::slot::{Owner, Slots};
 use cutover_applier::work::Site;
 use cutover_applier_core::Hooks;
@@ -50,6 +51,7 @@ impl Place {
         let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let config = application(&root, &account.name, &listen)?;
         let site = Site {
+            read_only: read_only::of(&config, &account, &account),
             config: Arc::new(config),
             slots: made,
             account: account.clone(),
@@ -114,6 +116,7 @@ fn application(root: &Path, user: &str, listen: &str) -> anyhow::Result<Applicat
         owner: user.to_owned(),
         user: user.to_owned(),
         hooks: Hooks::Refused,
+        slots: SlotAccess::ReadOnly,
         run: Run::Command {
             start: vec!["bin/serve".to_owned()],
             stop_timeout: Duration::from_secs(5),

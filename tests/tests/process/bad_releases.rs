@@ -100,7 +100,7 @@ async fn one_that_fills_the_disk(stage: &mut Stage) -> anyhow::Result<()> {
     let disk = SmallDisk::under(&at.directory)?;
     at.start_applier()?;
     at.start_agent()?;
-    let filler = disk.0.join("web/filler");
+    let filler = disk.0.join("filler");
     let script = format!(
         "#!/bin/sh\ncat /dev/zero > '{0}' 2>/dev/null\necho >> '{0}' || echo 'no byte is left'\nexit 1\n",
         filler.display()
@@ -109,7 +109,7 @@ async fn one_that_fills_the_disk(stage: &mut Stage) -> anyhow::Result<()> {
     let hooks = [("post-start", &*script)];
     let made = Made { manifest: &manifest, hooks: &hooks, ..Made::default() };
     let release = ready(stage, "1.8", &made)?;
-    let mut notice = Notice::of(&disk.0.join("web"))?;
+    let mut notice = Notice::of(&disk.0)?;
     let booked = stage.open_window(&release, "staging", &WAVE)?;
     notice.until(|path| path.ends_with("filler")).await?;
     // The new release serves until it goes back.

@@ -77,6 +77,17 @@ const UNIT: &str = "[Unit]\nDescription=Web\n[Service]\nDynamicUser=yes\n\
     ExecStart=/srv/cutover/web/current/payload/bin/serve\n\
     Environment=LISTEN=127.0.0.1:8080 NODE=%H\n";
 
+/// The same on the canary: it runs as root, whose the slots are, and tries to write its own before it starts.
+const UNIT_OF_ROOT: &str = "[Unit]\nDescription=Web\n[Service]\n\
+    WorkingDirectory=/srv/cutover/web/current/payload\n\
+    ExecStartPre=/bin/sh -c 'echo >scribble && echo it can write its slot; echo start >>data/starts'\n\
+    ExecStart=/srv/cutover/web/current/payload/bin/serve\n\
+    Environment=LISTEN=127.0.0.1:8080 NODE=%H\n";
+
+/// The releases share what the canary's service writes.
+const SHARES: [(&str, &str); 1] =
+    [("targets = [\"hosts\"]", "targets = [\"hosts\"]\nshared = [\"data\"]")];
+
 /// What the administrator makes of the shipped applier.toml.
 const EDITOR: &str = "#!/bin/sh\nsed --in-place --expression=\"s/^host = .*/host = \\\"$(hostname)\\\"/\" \\
     --expression='s/^#hooks = .*/hooks = \"allowed\"/' \"$1\"\n";
@@ -148,8 +159,8 @@ fn install_and_deploy(lab: &Lab, hosts: &mut [Host]) -> anyhow::Result<()> {
     }
     install(coordinator, "install-coordinator", "")?;
     sandboxes_are_tight(coordinator, &EXPOSURE[..1])?;
-    for host in &*agents {
-        install_agent(host, &desk)?;
+    for (number, host) in agents.iter().enumerate() {
+        install_agent(host, &desk, if number == 0 { UNIT_OF_ROOT } else { UNIT })?;
         sandboxes_are_tight(host, &EXPOSURE[1..])?;
     }
     secrets_are_kept(coordinator, &agents[0])?;
@@ -161,11 +172,28 @@ fn install_and_deploy(lab: &Lab, hosts: &mut [Host]) -> anyhow::Result<()> {
 
 fn a_release_is_deployed(desk: &Desk, agents: &[Host]) -> anyhow::Result<()> {
     let marks: Vec<_> = agents.iter().map(Host::mark).collect::<Result<_, _>>()?;
-    roll_out(desk, "1.0", &Made { manifest: CHECKS, ..Made::default() })?;
+    roll_out(desk, "1.0", &Made { manifest: CHECKS, ..shared() })?;
     for (host, mark) in agents.iter().zip(&marks) {
         ended(host, mark, "Committed")?;
         assert_eq!(host.run(ASK)?, "1.0\n", "{}", host.name());
     }
+    slots_are_read_only(&agents[0], 1)
+}
+
+/// The canary's service could not write its slot, as often as it was started, and what is shared it could.
+fn slots_are_read_only(canary: &Host, starts: usize) -> anyhow::Result<()> {
+    let journal = canary.run("journalctl --unit=web.service --output=cat")?;
+    let refused = journal.matches("scribble: Read-only file system").count();
+    assert_eq!(refused, starts, "{journal}");
+    assert!(!journal.contains("it can write its slot"), "{journal}");
+    let written = canary.run("cat /srv/cutover/web/shared/data/starts")?;
+    assert_eq!(written, "start\n".repeat(starts));
+    // It sees the releases that are made while it runs.
+    let releases = "/srv/cutover/web/releases";
+    let seen = canary.run(&format!(
+        "ls /proc/$(systemctl show --property=MainPID --value web.service)/root{releases}"
+    ))?;
+    assert_eq!(seen, canary.run(&format!("ls {releases}"))?);
     Ok(())
 }
 
@@ -175,7 +203,7 @@ fn a_killed_applier_goes_back(desk: &Desk, agents: &[Host]) -> anyhow::Result<()
     let [canary, rest] = agents else { anyhow::bail!("two have an agent") };
     let mark = canary.mark()?;
     let hooks = [("wait.sh", HOOK)];
-    roll_out(desk, "1.1", &Made { manifest: HOOKS, hooks: &hooks, ..Made::default() })?;
+    roll_out(desk, "1.1", &Made { manifest: HOOKS, hooks: &hooks, ..shared() })?;
     canary.await_journal(&mark, "web.service", "Started web.service")?;
     assert_eq!(canary.run(ASK)?, "1.1\n");
     let mark = canary.mark()?;
@@ -187,6 +215,8 @@ fn a_killed_applier_goes_back(desk: &Desk, agents: &[Host]) -> anyhow::Result<()
     let journal = rest.run("journalctl --unit=web.service --output=cat")?;
     let starts = journal.lines().filter(|line| line.starts_with("Started")).count();
     assert_eq!(starts, 1, "the host after the canary never saw what failed there:\n{journal}");
+    // Of 1.0, of 1.1, and of 1.0 again.
+    slots_are_read_only(canary, 3)?;
     sandboxes_are_tight(canary, &EXPOSURE[1..])
 }
 
@@ -198,8 +228,7 @@ fn a_release_that_breaks_the_network_is_taken_back(
 ) -> anyhow::Result<()> {
     let mark = canary.mark()?;
     let hooks = [("cut", CUT), ("mend", MEND)];
-    let made =
-        Made { manifest: CUTS, hooks: &hooks, unhealthy_on: &[canary.name()], ..Made::default() };
+    let made = Made { manifest: CUTS, hooks: &hooks, unhealthy_on: &[canary.name()], ..shared() };
     roll_out(desk, "1.2", &made)?;
     canary.await_journal(&mark, "cutover-applier", "the hook ended well")?;
     ended(canary, &mark, "Returned")?;
@@ -210,6 +239,11 @@ fn a_release_that_breaks_the_network_is_taken_back(
         .run("for it in /proc/[0-9]*; do tr '\\0' ' ' <$it/cmdline; echo; done 2>/dev/null")?;
     assert!(!left.contains("sleep 31415926"), "left running:\n{left}");
     Ok(())
+}
+
+/// A package that shares its data with the others.
+fn shared<'a>() -> Made<'a> {
+    Made { instead: &SHARES, ..Made::default() }
 }
 
 /// From a directory to a window that is open for every host of staging.
@@ -234,6 +268,8 @@ fn a_crashed_host_runs_what_was_committed(host: &mut Host) -> anyhow::Result<()>
     host.boot()?;
     host.await_journal(&mark, "web.service", "Started web.service")?;
     assert_eq!(host.run(ASK)?, "1.0\n");
+    let read_only = host.run("systemctl show --property=ReadOnlyPaths --value web.service")?;
+    assert_eq!(read_only, "/srv/cutover/web\n", "it was before the crash");
     sandboxes_are_tight(host, &EXPOSURE[1..])
 }
 
@@ -271,11 +307,11 @@ fn install(host: &Host, block: &str, before: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn install_agent(host: &Host, desk: &Desk) -> anyhow::Result<()> {
+fn install_agent(host: &Host, desk: &Desk, unit: &str) -> anyhow::Result<()> {
     let staging = ["--environment", "staging", "--application", "web"];
     let granted = desk.run("olga", &[&["host", "grant"], &staging[..]].concat())?;
     let join = text(&granted, "join")?;
-    host.write("/etc/systemd/system/web.service", UNIT, 0o644)?;
+    host.write("/etc/systemd/system/web.service", unit, 0o644)?;
     host.write("/root/editor", EDITOR, 0o755)?;
     let mark = host.mark()?;
     install(host, "install-agent", &format!("export EDITOR=/root/editor JOIN={join}"))?;

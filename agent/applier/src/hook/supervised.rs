@@ -44,6 +44,7 @@ pub(super) async fn run(hook: &HookRun, supervisor: &Supervisor, writer: io::Pip
         directory: hook.directory.clone(),
         environment: hook.environment.clone(),
         account: hook.account.clone(),
+        read_only: hook.read_only.clone(),
     };
     let told = match &mut supervised.socket {
         Some(socket) => tokio::time::timeout(hook.timeout, told(socket, &order)).await,

@@ -187,7 +187,14 @@ fn properties<'v>(
         hook.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let output = || Variant::Fd(Fd::from(writer.as_fd()));
     let limit = u64::try_from((hook.timeout + GRACE).as_micros()).unwrap_or(u64::MAX);
+    let read_only = hook.read_only.iter();
+    let read_only: Vec<String> = read_only.map(|it| text(it.root())).collect();
+    // What is not there is passed over.
+    let shared = hook.read_only.iter().map(|it| format!("-{}", it.shared().display()));
+    let shared: Vec<String> = shared.collect();
     vec![
+        ("ReadOnlyPaths", Variant::new(read_only)),
+        ("ReadWritePaths", Variant::new(shared)),
         ("Description", Variant::from(format!("Hook of a release: {command}"))),
         ("Type", Variant::from("oneshot")),
         ("ExecStart", Variant::new(vec![(command, whole, false)])),
