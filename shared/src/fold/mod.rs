@@ -341,11 +341,6 @@ impl State {
         self.grants.get(grant)
     }
 
-    /// Every grant.
-    pub fn grants(&self) -> impl Iterator<Item = &GrantRecord> {
-        self.grants.values()
-    }
-
     /// An open-emergency statement.
     pub fn emergency(&self, grounds: &Digest) -> Option<&Verified<Emergency>> {
         self.emergencies.get(grounds)

@@ -327,6 +327,28 @@ SBNJTRN+FjG7owHVrKtue7eqdM4RhdRWVl71HXN2d7I=
     }
 
     #[test]
+    fn a_note_may_be_as_long_as_the_limit_and_no_longer() {
+        let (note, key, checkpoint) = note();
+        let padded = |length: usize| {
+            let rest = length - note.len() - "—  \n".len();
+            let (groups, name) = ((rest - 1) / 4, (rest - 1) % 4 + 1);
+            let line = format!("— {} {}\n", "x".repeat(name), "AAAA".repeat(groups));
+            let padded = [note.as_slice(), line.as_bytes()].concat();
+            assert_eq!(padded.len(), length);
+            padded
+        };
+        let read = |note: &[u8]| verify(note, ORIGIN, &key.public());
+        assert_eq!(read(&padded(MAX_NOTE)), Ok(checkpoint.clone()));
+        assert!(read(&padded(MAX_NOTE + 1)).is_err());
+        let lines = |count: usize| {
+            let here = String::from_utf8(note.clone()).unwrap().lines().count() - 4;
+            [note.clone(), "— x AAAAAAAA\n".repeat(count - here).into_bytes()].concat()
+        };
+        assert_eq!(read(&lines(MAX_LINES)), Ok(checkpoint));
+        assert!(read(&lines(MAX_LINES + 1)).is_err());
+    }
+
+    #[test]
     fn key_hint_of_the_first_signed_notes() {
         // Go's checksum database, whose notes C2SP wrote down: PeterNeumann+c74f20a3+ARpc2Qc….
         let encoded = "ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";

@@ -6,11 +6,13 @@ use std::time::Duration;
 use cutover_shared::authorise::{self, Question};
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::Envelope;
-use cutover_shared::policy::{Department, Exception, PolicyDocument, Role, Rule, Waivable};
+use cutover_shared::policy::{
+    Department, Exception, KeyStatus, PolicyDocument, Role, Rule, Waivable,
+};
 use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::statement::{
-    ChangeType, Differing, Event, Freeze, Judgement, Override, PassedFreeze, Phase, Release, Says,
-    Standard, Statement, Template, Vote, Waiver,
+    ChangeType, Differing, Event, Freeze, Judgement, Override, PassedFreeze, Phase, Release,
+    Review, Says, Standard, Statement, Template, Verdict, Vote, Waiver,
 };
 
 use crate::world::{Way, World, at, document, key, name, names, release};
@@ -415,4 +417,70 @@ fn a_signature_added_later_makes_no_second_statement() {
     };
     assert_eq!(owners, names(&["max", "sec"]));
     assert_eq!(Envelope::parse(&envelope.to_bytes()).unwrap().id(), first);
+}
+
+#[test]
+fn who_may_sign_beside_the_first_is_another_owner_in_the_other_role() {
+    let mut lenient = lenient();
+    let extra = |owner: &str, roles: &[Role]| {
+        let mut entry = lenient.keys[0].clone();
+        entry.owner = name(owner);
+        entry.key = key(owner).public();
+        entry.roles = roles.iter().copied().collect();
+        entry
+    };
+    // Somebody who could be both, an author in the role, and one whose key is of no use any more.
+    let mut gone = extra("gus", &[Role::Security]);
+    gone.status = KeyStatus::Compromised;
+    let both = extra("zoe", &[Role::Security, Role::ChangeManager]);
+    lenient.keys.extend([both, gone]);
+    let sue = lenient.keys.iter_mut().find(|it| it.owner == name("sue")).unwrap();
+    sue.roles.insert(Role::Security);
+    let mut world = World::with_policy(lenient);
+    let way = world.whole_way("1.0");
+    let freeze = freeze(&mut world, 1200, 2100);
+    let over: Says = passing(way, &[freeze]).into();
+    let waived = waiver(way.release, Exception::Votes).says;
+    let beside = |says: &Says, owner: &str| {
+        let found = world.state.cosigners(says, &key(owner).public().id());
+        found.map_err(|refusal| refusal.code)
+    };
+    for says in [&over, &waived] {
+        assert_eq!(beside(says, "max"), Ok(names(&["sec", "zoe"])));
+        assert_eq!(beside(says, "sec"), Ok(names(&["max", "zoe"])));
+        assert_eq!(beside(says, "zoe"), Ok(names(&["max", "sec"])), "not she herself");
+        assert_eq!(beside(says, "bea"), Err(Code::RoleMissing));
+        assert_eq!(beside(says, "nobody"), Err(Code::RoleMissing));
+    }
+    let ordinary: Says = release("9", Digest::of(b"9")).into();
+    assert_eq!(beside(&ordinary, "sue"), Ok(names(&[])), "nobody else has to");
+    let unknown: Says = Override { booking: freeze, ..passing(way, &[freeze]) }.into();
+    assert_eq!(beside(&unknown, "max"), Err(Code::SubjectUnknown));
+}
+
+#[test]
+fn a_reviewer_holds_no_other_duty_in_that_environment() {
+    let mut document = document(1);
+    let bea = document.keys.iter_mut().find(|it| it.owner == name("bea")).unwrap();
+    bea.roles.insert(Role::Librarian);
+    let mut world = World::with_policy(document);
+    let (release, package) = world.submit("1.0");
+    let review = |environments: &[&str]| Review {
+        release,
+        environments: names(environments),
+        verdict: Verdict::Complete,
+    };
+    world.approve(release, package);
+    let booking = world.book((release, package), "staging", &[&["s1"]]);
+    let staging = Way { release, package, booking };
+    world.release_window(staging);
+    world.outcome("s1", staging, Event::Committed);
+    let booking = world.book((release, package), "production", &[&["p1"]]);
+    let way = Way { release, package, booking };
+    world.release_window(way);
+    world.say(&["bea"], review(&["staging"])).unwrap();
+    world.now = at(1000);
+    assert_eq!(ask(&world, way), None, "she has reviewed it for another environment");
+    world.say(&["bea"], review(&["production"])).unwrap();
+    assert_eq!(ask(&world, way), Some(Code::DutiesNotSeparate), "and votes on it");
 }

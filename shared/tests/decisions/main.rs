@@ -5,6 +5,7 @@
 
 mod admission;
 mod attacks;
+mod checker;
 mod complete;
 mod evidence;
 mod exceptions;
@@ -13,6 +14,7 @@ mod halting;
 mod keys;
 mod plans;
 mod process;
+mod queries;
 mod rollout;
 mod rules;
 mod witnesses;

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use cutover_shared::authorise::{self, HostFacts, OF_ORDER, Question, Sitting, TakenBack, rules};
+use cutover_shared::case::Case;
 use cutover_shared::digest::Digest;
 use cutover_shared::protocol::{ApplicationReport, Fleet, HostReport, HostView};
 use cutover_shared::refusal::{Code, Refusal};
@@ -477,7 +478,13 @@ fn each_bad_plan_is_told_by_its_fault() {
         spoil(&mut plan);
         assert!(found(&plan).contains(&expected), "{expected}: found {:?}", found(&plan));
     }
-    for reason in untrue_reasons() {
+    // An order that is known and has the host, and is not what it is at work on.
+    let other = world.state.cases().flat_map(Case::booked).find(|it| {
+        let says = it.booking.says();
+        it.booking.id() != good.booking && says.plan.hosts().any(|host| host.host == p(2))
+    });
+    let other = WaitingOn::OtherWork { order: other.unwrap().booking.id() };
+    for reason in untrue_reasons().into_iter().chain([other]) {
         let mut plan = good.clone();
         let expected = Fault::ReasonUntrue { host: p(2), reason: reason.to_string() };
         plan.hosts[2].standing = Standing::Waiting(reason);

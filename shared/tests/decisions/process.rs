@@ -9,13 +9,14 @@ use cutover_shared::name::Name;
 use cutover_shared::policy::{Department, Exception, PolicyDocument, Role, Waivable};
 use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::statement::{
-    Acknowledgement, Cancel, Closure, ClosureResult, Consult, Direction, Event, Judgement,
-    PostReview, Rehearsal, Rehearsed, Review, Says, Statement, Step, StepResult, Task, TaskChange,
-    TaskKind, Verdict, Vote, Waiver,
+    Acknowledgement, Assessment, Cancel, Closure, ClosureResult, Consult, Delivery, Direction,
+    Emergency, Event, Freeze, Hold, HostChange, IterationApproval, Judgement, PostReview,
+    Rehearsal, Rehearsed, Resume, Review, Says, Standard, Statement, Step, StepResult, Task,
+    TaskChange, TaskKind, Verdict, Vote, Waiver,
 };
 
 use crate::forward::{emergency, iteration};
-use crate::world::{Way, World, at, document, key, name, names};
+use crate::world::{Way, World, at, document, enrolment, key, name, names, outcome, release};
 
 fn because() -> String {
     "because".to_owned()
@@ -422,5 +423,115 @@ fn what_stands_against() {
     assert!(!against(review(Verdict::Complete).into()));
     assert!(against(closing(release, ClosureResult::Successful).into()));
     assert!(!against(task(release, TaskKind::Stage).into()));
+    let failed = || Rehearsed::Failed { step: because(), reason: because() };
+    let way = Way { release, package: Digest::of(b"package"), booking: Digest::of(b"booking") };
+    assert!(against(rehearsed(way, failed()).into()));
+    assert!(!against(rehearsed(way, in_time(1, 1)).into()));
+    let step = |result| Step {
+        booking: way.booking,
+        host: name("p1"),
+        host_key: key("p1").public().id(),
+        step: name("bind"),
+        direction: Direction::Forward,
+        result,
+    };
+    assert!(against(step(StepResult::Failed { reason: because() }).into()));
+    assert!(!against(step(StepResult::Done { note: String::new() }).into()));
+    let told = |event| outcome("p1", way, event, at(0));
+    assert!(against(told(Event::Returned { step: because(), reason: because() }).into()));
+    assert!(against(told(Event::Stuck { step: because(), reason: because() }).into()));
+    assert!(against(told(Event::RolledBack).into()));
+    assert!(!against(told(Event::Committed).into()));
+    assert!(!against(told(Event::Refused { code: because(), detail: because() }).into()));
+    let assessed = |judgement| Assessment {
+        release,
+        package: way.package,
+        environments: environments(),
+        judgement,
+    };
+    assert!(against(assessed(no()).into()));
+    assert!(!against(assessed(yes()).into()));
     assert!(rules::FORWARD.iter().any(|rule| rule.number == rules::CONSULTED));
+}
+
+#[test]
+fn what_takes_anothers_place_or_ends_something_stands_against_it() {
+    let id = Digest::of(b"statement");
+    let against = |says: Says| says.is_against();
+    assert!(against(document(2).into()), "it may take somebody's keys");
+    let mut fresh = release("1.1", id);
+    assert!(!against(fresh.clone().into()));
+    fresh.supersedes = Some(id);
+    assert!(against(fresh.into()));
+    let HostChange::Enrolled(mut host) = enrolment("p9", "production") else { panic!() };
+    assert!(!against(HostChange::Enrolled(host.clone()).into()));
+    host.replaces = Some(key("p1").public().id());
+    assert!(against(HostChange::Enrolled(host).into()));
+    let host_key = key("p1").public().id();
+    assert!(against(HostChange::Retired { host: name("p1"), host_key, reason: because() }.into()));
+    let withdrawn = Standard::Withdrawn { standard: id, reason: because() };
+    assert!(against(withdrawn.into()));
+    assert!(against(Hold { release: id, reason: because(), finish: true }.into()));
+    assert!(!against(Resume { hold: id, reason: because() }.into()));
+    assert!(against(Cancel { release: id, booking: None, reason: because() }.into()));
+    let approval = IterationApproval { grounds: id, release: id, number: 2 };
+    assert!(against(Emergency::Approved(approval).into()), "of the iterations before");
+    let opened = Emergency::Opened {
+        policy: id,
+        incident: because(),
+        application: name("web"),
+        environments: production(),
+        reason: because(),
+    };
+    assert!(!against(opened.into()));
+    let declared = Freeze::Declared {
+        policy: id,
+        environments: production(),
+        applications: BTreeSet::new(),
+        start: at(0),
+        end: at(1),
+        reason: because(),
+    };
+    assert!(against(declared.into()));
+    assert!(!against(Freeze::Lifted { freeze: id, reason: because() }.into()));
+    let delivery = Delivery { release: id, package: id, location: because() };
+    assert!(!against(delivery.into()));
+}
+
+#[test]
+fn a_rehearsal_that_failed_is_none_of_those_that_are_asked_for() {
+    let mut document = document(1);
+    document.rules[1].rehearsals = 2;
+    let mut world = World::with_policy(document);
+    let way = world.whole_way("1.0");
+    let failed = Rehearsed::Failed { step: because(), reason: because() };
+    world.say(&["bob"], rehearsed(way, failed)).unwrap();
+    world.say(&["ops"], rehearsed(way, in_time(1, 1))).unwrap();
+    assert_eq!(ask(&world, way), Some(Code::NotRehearsed), "one of two went well");
+    let case = world.state.case(&way.release).unwrap();
+    assert_eq!(rules::rehearsed_by(case), BTreeSet::from([&name("ops")]));
+    world.say(&["bea"], rehearsed(way, in_time(1, 1))).unwrap();
+    assert_eq!(ask(&world, way), None, "who failed does not count, and does not stand against it");
+}
+
+#[test]
+fn what_a_department_says_is_told_in_a_word() {
+    let mut world = World::with_policy(consulting());
+    let way = world.whole_way("1.0");
+    let answer = |world: &World| {
+        let case = world.state.case(&way.release).unwrap();
+        let found = rules::standpoints(&world.state, case, &name("production"), world.now);
+        let told = |it: &rules::Standpoint<'_>| {
+            (it.department.to_string(), it.mandatory, it.answer.name())
+        };
+        found.iter().map(told).collect::<Vec<_>>()
+    };
+    let networks = |word| vec![("networks".to_owned(), true, word)];
+    assert_eq!(answer(&world), networks(""));
+    world.say(&["ops"], answered(way.release, "networks", yes())).unwrap();
+    assert_eq!(answer(&world), networks("yes"));
+    world.say(&["max"], answered(way.release, "networks", no())).unwrap();
+    assert_eq!(answer(&world), networks("no"));
+    world.say(&["lib"], asked(way.release, "desk", false)).unwrap();
+    assert_eq!(answer(&world)[0], ("desk".to_owned(), false, ""));
 }

@@ -112,6 +112,10 @@ fn a_quorum_is_of_distinct_owners_beside_the_coordinator() {
     }
     let order = ask(&world, way, &by(&["wanda", "will"])).unwrap();
     assert!(order.cleared().not_after() > world.now);
+    // Of two clearances that are good for as long the first is the one that is kept.
+    let twice = by(&["wanda", "wanda's other", "will"]);
+    let kept = ask(&world, way, &twice).unwrap().cleared().witnesses()[&name("wanda")];
+    assert_eq!(Envelope::parse(&twice[0].clearance).unwrap().id(), kept);
     let many = vec![signed(&world, way, "max"); cutover_shared::policy::MAX_WITNESSES];
     let late = [many, by(&["wanda", "will"])].concat();
     assert_eq!(ask(&world, way, &late).unwrap_err().code, Code::NotCleared, "bounded");

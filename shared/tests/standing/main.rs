@@ -8,9 +8,10 @@ mod scene;
 use cutover_shared::digest::Digest;
 use cutover_shared::fold::standing::{Lifecycle, ReleaseStanding, Trial, release_standing};
 use cutover_shared::fold::waiting::{self, Side};
+use cutover_shared::policy::Department;
 use cutover_shared::refusal::Code;
 use cutover_shared::rollout::is_used_up;
-use cutover_shared::statement::{Cancel, Event, Hold, Release, Remark, Resume, Verdict};
+use cutover_shared::statement::{Cancel, Consult, Event, Hold, Release, Remark, Resume, Verdict};
 use scene::{Scene, minutes, name, no, returned, yes};
 
 const WEB: [&str; 3] = ["web-1", "web-2", "web-3"];
@@ -222,6 +223,43 @@ fn windows_run_out() {
     let reason = "Missed.".to_owned();
     scene.say("max", Cancel { release, booking: Some(staging), reason });
     assert_eq!(words(&scene, release), ["approved"; 3], "a cancelled booking is none");
+}
+
+#[test]
+fn whatever_is_said_of_a_complete_release_begins_its_assessment() {
+    type Begins = fn(&mut Scene, Digest);
+    let cases: [(&str, Begins); 4] = [
+        ("a vote", |scene, release| {
+            scene.vote("bea", release, yes());
+        }),
+        ("an assessment", |scene, release| {
+            scene.assess(release, yes());
+        }),
+        ("a question", |scene, release| {
+            let asked = Consult::Asked {
+                release,
+                environments: scene::names(["production"]),
+                department: name("networks"),
+                question: "Is there room?".to_owned(),
+                mandatory: false,
+            };
+            scene.say("max", asked);
+        }),
+        ("nothing", |_, _| {}),
+    ];
+    for (what, begins) in cases {
+        let mut scene = Scene::new();
+        let mut next = scene.state.policy().unwrap().document().clone();
+        next.version = 2;
+        let owners = scene::names(["olga"]);
+        next.departments = vec![Department { name: name("networks"), owners }];
+        scene.say("ruth", next);
+        let release = scene.submit("1.0");
+        scene.review(release, &["staging", "production"], Verdict::Complete);
+        begins(&mut scene, release);
+        let expected = if what == "nothing" { "complete" } else { "assessing" };
+        assert_eq!(words(&scene, release)[2], expected, "{what}");
+    }
 }
 
 #[test]

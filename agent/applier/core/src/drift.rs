@@ -439,5 +439,10 @@ mod tests {
         }
         let told = &bench.core.saved().applications[&web()].drifts;
         assert_eq!(told.len(), MAX_DRIFTS, "and no more of one release");
+        bench.tell(Input::Changed { application: web() });
+        let number = bench.wait(SWEEP_PERIOD).unwrap();
+        let outputs = bench.swept(number, &all);
+        let more = |it: &Output| matches!(it, Output::Note(note) if note.text.starts_with("more"));
+        assert!(outputs.iter().any(more), "it is seen that there are more");
     }
 }

@@ -219,3 +219,77 @@ impl Saved {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn application() -> SavedApplication {
+        SavedApplication::new(&"web".parse().unwrap())
+    }
+
+    fn id(number: usize) -> Digest {
+        Digest::of(&number.to_be_bytes())
+    }
+
+    fn at(seconds: u64) -> Time {
+        let start: Time = "2026-12-01T02:00:00Z".parse().unwrap();
+        start + std::time::Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn an_order_is_spent_for_as_long_as_it_could_be_offered() {
+        let mut application = application();
+        application.spend(id(1), at(10), None);
+        application.spend(id(2), at(20), None);
+        application.spend(id(1), at(10), None);
+        assert_eq!(application.spent, [(id(2), at(20)), (id(1), at(10))], "each once");
+        application.spend(id(3), at(30), Some(at(9)));
+        assert_eq!(application.spent.len(), 3);
+        application.spend(id(4), at(40), Some(at(10)));
+        let left: Vec<_> = application.spent.iter().map(|(order, _)| *order).collect();
+        assert_eq!(left, [id(2), id(3), id(4)], "it ended just then");
+    }
+
+    #[test]
+    fn the_newest_iteration_of_each_emergency_is_known() {
+        let mut application = application();
+        application.begin_iteration((id(1), 1));
+        application.begin_iteration((id(2), 1));
+        application.begin_iteration((id(1), 2));
+        assert_eq!(application.iterations, [(id(2), 1), (id(1), 2)]);
+        for number in 10..10 + MAX_RETURNED {
+            application.begin_iteration((id(number), 1));
+        }
+        assert_eq!(application.iterations.len(), MAX_RETURNED, "the oldest are forgotten");
+        assert_eq!(application.iterations[0].0, id(10));
+    }
+
+    #[test]
+    fn the_last_taking_back_of_each_package_is_known() {
+        let mut application = application();
+        application.take_back(id(1), 5, at(1));
+        application.take_back(id(2), 6, at(2));
+        application.take_back(id(1), 7, at(3));
+        assert_eq!(application.returned, [(id(2), 6, at(2)), (id(1), 7, at(3))]);
+        for number in 10..10 + MAX_RETURNED {
+            application.take_back(id(number), 8, at(4));
+        }
+        assert_eq!(application.returned.len(), MAX_RETURNED, "the oldest are forgotten");
+        assert_eq!(application.returned[0].0, id(10));
+    }
+
+    #[test]
+    fn a_refusal_is_told_once_as_long_as_it_is_remembered() {
+        let mut saved = Saved::default();
+        assert!(saved.tell_once(id(1), "held"));
+        assert!(!saved.tell_once(id(1), "held"));
+        assert!(saved.tell_once(id(1), "frozen") && saved.tell_once(id(2), "held"));
+        for number in 0..MAX_TOLD - 2 {
+            assert!(saved.tell_once(id(10 + number), "held"));
+        }
+        assert_eq!(saved.told.len(), MAX_TOLD);
+        assert!(!saved.tell_once(id(2), "held"));
+        assert!(saved.tell_once(id(1), "held"), "it was let go");
+    }
+}

@@ -463,3 +463,19 @@ fn a_ledger_that_cannot_be_written_turns_a_deployment_back_but_not_a_return() {
     let outcome = world.outcomes.last().unwrap();
     assert_eq!(outcome.what, What::Returned { to: earlier });
 }
+
+#[test]
+fn an_end_counts_for_the_release_that_was_started_and_no_earlier_one() {
+    let mut machine = Machine::new("shop");
+    let mut world = World::default();
+    let mut assignment = order(1);
+    assignment.hooks = all_hooks();
+    machine.handle_order(assignment, at(0)).unwrap();
+    let starts = |issued: &Issued| matches!(issued.effect, Effect::Start { .. });
+    let (now, start) = run_until(&mut machine, &mut world, at(0), starts);
+    let ended = machine.handle_exited("it ended", now);
+    assert_eq!(ended, Err(Rejection::OutOfPlace(Phase::Starting)), "it is not started yet");
+    machine.handle_done(start.unwrap(), now).unwrap();
+    machine.handle_exited("it ended", now).unwrap();
+    assert_eq!(machine.phase(), Phase::Returning);
+}

@@ -1,9 +1,15 @@
 //! Whose turn it is, and who is told so: the planner, the register and the rules on one log.
 
 #[cfg(test)]
+mod notices;
+#[cfg(test)]
+mod peers;
+#[cfg(test)]
 #[path = "../../../../shared/tests/standing/scene.rs"]
 #[expect(dead_code, reason = "other tests use more of the scene")]
 mod scene;
+#[cfg(test)]
+mod tasks;
 
 use std::time::Duration;
 
@@ -59,10 +65,14 @@ impl Desk {
         number
     }
 
-    fn round(&mut self, monotonic: u64) -> Round {
+    fn folded(&self) -> Folded {
         let state = self.scene.state.clone();
         let head = TreeHead { size: state.next_index(), root: Digest::of(b"root") };
-        let (folded, now) = (Folded { state, head }, self.scene.now);
+        Folded { state, head }
+    }
+
+    fn round(&mut self, monotonic: u64) -> Round {
+        let (folded, now) = (self.folded(), self.scene.now);
         let monotonic = Duration::from_secs(monotonic);
         self.planner.round(&Rules, &folded, &mut self.register, now, monotonic)
     }

@@ -7,6 +7,7 @@
 mod bench;
 mod clearances;
 mod ends;
+mod gateways;
 mod membership;
 mod offers;
 mod operators;

@@ -76,9 +76,10 @@ fn a_host_that_is_invited_enrols_itself_once() {
     assert_eq!(bench.written().join.unwrap().grant_seed, [9; 32]);
 
     let envelope = bench.core.saved().enrolment.clone().unwrap().envelope;
-    let index = bench.world.tree.size();
+    let (index, known) = (bench.world.tree.size(), bench.known());
     let _ = bench.world.append_bytes(envelope);
     bench.logged(id, index);
+    assert_eq!(bench.known(), known);
     assert!(!bench.core.saved().enrolment.as_ref().unwrap().logged, "that was the other one");
     bench.logged(other, index);
     assert!(bench.written().enrolment.unwrap().logged);

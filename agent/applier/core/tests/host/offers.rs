@@ -13,7 +13,7 @@ use cutover_shared::refusal::Code;
 use cutover_shared::statement::{Event, Outcome, Phase, Says, Statement};
 
 use crate::bench::{
-    Bench, HOST, WINDOW, millis, parcel, parcel_with, read, seconds, settings, web,
+    Bench, HOST, TIMING, WINDOW, millis, parcel, parcel_with, read, seconds, settings, web,
 };
 use crate::world::{World, document, key, name};
 
@@ -83,6 +83,7 @@ fn an_order_is_cleared_read_taken_up_and_reported() {
     assert_eq!(saved.spent.iter().map(|it| it.0).collect::<Vec<_>>(), [way.booking]);
     assert_eq!(saved.spent[0].1, began + WINDOW);
     assert_eq!((&saved.order, saved.clearances.len()), (&None, 0));
+    assert_eq!(saved.runbook, None, "it is no gateway");
     assert_eq!(bench.written(), *bench.core.saved());
 }
 
@@ -332,6 +333,33 @@ fn nothing_is_looked_at_that_cannot_be_written_down() {
 }
 
 #[test]
+fn what_is_known_already_is_not_written_down_again() {
+    let mut bench = Bench::new();
+    let way = bench.order("1.0");
+    bench.offer(way.booking);
+    bench.take();
+    bench.kept.full = true;
+    bench.wait(seconds(11));
+    bench.offer(way.booking);
+    assert_eq!(bench.refused(), None);
+    assert_eq!(bench.until_asked().0, way.booking);
+}
+
+#[test]
+fn an_ordered_return_has_as_long_as_the_release_before_took_at_most() {
+    let mut bench = Bench::new();
+    let (one, two) = (bench.deploy("1.0"), bench.deploy("1.1"));
+    let order = bench.order_return(2, two.package, one.package);
+    bench.offer(order);
+    bench.until_work("stop");
+    let longest = seconds(TIMING.deadline + TIMING.bake);
+    bench.wait(longest.saturating_sub(millis(1)));
+    assert_eq!(bench.report().step, "stopping");
+    bench.wait(millis(1));
+    assert_eq!(bench.report().step, "returning");
+}
+
+#[test]
 fn a_manifest_that_says_otherwise_than_the_release_is_refused() {
     type Change = fn(&mut cutover_shared::statement::Release);
     let cases: [(&str, &str, Change); 4] = [
@@ -440,6 +468,12 @@ fn an_ordered_return_goes_to_the_release_before_and_is_told_of_the_one_it_leaves
     assert_eq!(saved.brought, [(3, order)]);
     let [(package, size, time)] = saved.returned[..] else { panic!() };
     assert_eq!((package, size, time), (two.package, bench.known(), bench.world.now));
+
+    // An order that was carried out is not carried out again.
+    bench.log();
+    bench.take();
+    bench.offer(order);
+    assert_eq!(bench.refused(), Some((order, Code::GenerationPassed)));
 
     // What was left by order comes back only after another review.
     bench.log();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cutover_applier_core::{Answer, Input, Level, OperatorAct, OperatorAsk, Output, Running, Work};
 use cutover_machine::Phase as MachinePhase;
 use cutover_shared::protocol::FromApplier;
-use cutover_shared::statement::{Event, Hold};
+use cutover_shared::statement::{Drift, Event, Hold};
 
 use crate::bench::{Bench, millis, seconds, web};
 
@@ -66,7 +66,12 @@ fn what_ends_by_itself_is_started_again_after_a_pause_that_doubles() {
     assert!(bench.noted("the application ended by itself"));
 
     // Who fell long ago is as good as who never did.
-    bench.pass(seconds(65));
+    bench.pass(seconds(64));
+    exited(&mut bench, runs);
+    assert_eq!(wait_for_restart(&mut bench), seconds(64), "that was not long ago");
+    runs = bench.process();
+    restarted(&mut bench, runs);
+    bench.pass(seconds(64) + millis(1));
     exited(&mut bench, runs);
     assert_eq!(wait_for_restart(&mut bench), seconds(1));
 }
@@ -209,6 +214,47 @@ fn who_runs_already_is_not_started_a_second_time() {
     let before = bench.notes.len();
     exited(&mut bench, other);
     assert_eq!(bench.notes.len(), before);
+}
+
+/// The comparison that is wanted, by its number.
+fn sweep(bench: &mut Bench) -> Option<u64> {
+    let number = |it| if let Output::Sweep { number, .. } = it { Some(number) } else { None };
+    bench.take().into_iter().filter_map(number).next_back()
+}
+
+#[test]
+fn what_is_deployed_is_watched_over_until_an_order_touches_it() {
+    let mut bench = Bench::new();
+    let one = bench.order("1.0");
+    bench.offer(one.booking);
+    bench.until_ended();
+    let first = sweep(&mut bench).unwrap();
+    let swept = |bench: &mut Bench, number, drifts: Vec<Drift>| {
+        bench.tell(Input::Swept { application: web(), number, result: Ok(drifts) });
+    };
+    swept(&mut bench, first, Vec::new());
+    bench.log();
+    let two = bench.order("1.1");
+    bench.offer(two.booking);
+    let fetch = bench.until_work("assemble");
+    bench.tell(Input::Changed { application: web() });
+    bench.wait(millis(500));
+    let number = sweep(&mut bench).expect("nothing was touched");
+    bench.answered(fetch, Answer::Done);
+    let stop = bench.until_work("stop");
+    let found = Drift { path: "payload/program".to_owned(), expected: None, found: None };
+    swept(&mut bench, number, vec![found.clone()]);
+    assert_eq!(bench.outcomes(), [], "that was before it was stopped");
+    bench.tell(Input::Changed { application: web() });
+    bench.wait(seconds(1));
+    assert_eq!(sweep(&mut bench), None, "the order changes it");
+    bench.failed(stop, "it does not end");
+    let again = bench.until_work("stop");
+    let repaired = Answer::Repaired(Box::new(found), None);
+    bench.answered(again, repaired);
+    assert_eq!(bench.outcomes(), [], "on its way back nothing is as deployed");
+    bench.until_ended();
+    assert!(sweep(&mut bench).is_some(), "what it went back to is watched over again");
 }
 
 #[test]
