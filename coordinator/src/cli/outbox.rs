@@ -169,6 +169,9 @@ fn acknowledged(state: &State, it: &DeliveryView) -> Option<bool> {
 }
 
 fn release_name(state: &State, delivery: &DeliveryView) -> String {
+    if delivery.release == delivery.statement && delivery.what == "policy-expires" {
+        return "policy".to_owned();
+    }
     state.case(&delivery.release).map_or_else(|| delivery.release.short(), names::number)
 }
 

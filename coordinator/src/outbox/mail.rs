@@ -80,7 +80,7 @@ impl Mail {
         let builder = lettre::Message::builder()
             .message_id(Some(format!("<{}@{domain}>", parcel.key)))
             // All mail about one release is one conversation.
-            .references(format!("<release-{}@{domain}>", parcel.release))
+            .references(format!("<release-{}@{domain}>", parcel.subject))
             .date(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
             .from(self.from.clone())
             .to(Mailbox::new(Some(name.to_owned()), to))

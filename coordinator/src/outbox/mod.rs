@@ -88,9 +88,9 @@ pub struct Parcel {
     pub key: Digest,
     /// The log that it tells of: its name.
     pub origin: String,
-    /// The `release` statement that it is about.
-    pub release: Digest,
-    /// When what it tells of was signed.
+    /// The statement of what it is about: a release, or a policy.
+    pub subject: Digest,
+    /// When what it tells of was signed, or fell due.
     pub issued: Time,
     /// To whom.
     pub to: Destination,

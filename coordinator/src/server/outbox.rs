@@ -5,16 +5,20 @@
 //! does is decided in [`cutover_coordinator_core::outbox`]. Marks are on the disk before anything else is
 //! sent, so that at most what was under way when the process died is sent again.
 
+mod around;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use cutover_coordinator_core::outbox::{
-    Delivery, Destination, Failure, Mark, Notice, Queue, Remembered, Routes, Setting, deliveries,
+    Cause, Delivery, Destination, Failure, Mark, Queue, Remembered, Routes, Setting, deliveries,
     may_see, message, notices, ticket,
 };
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::Envelope;
 use cutover_shared::key::KeyId;
+use cutover_shared::package::runbook::RunbookStep;
 use cutover_shared::protocol::Response;
 use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::statement::Statement;
@@ -23,6 +27,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+use self::around::{fallen_due, look_around};
 use super::core::Core;
 use super::start::StartError;
 use super::trouble::{Trouble, chain};
@@ -49,6 +54,8 @@ pub(super) struct Outbox {
     ledger: Mutex<(Ledger, Remembered)>,
     /// Told that somebody wants a delivery tried again.
     woken: Notify,
+    /// The runbooks of packages of which hosts wait for a step.
+    runbooks: Mutex<BTreeMap<Digest, Vec<RunbookStep>>>,
 }
 
 /// How a delivery ended.
@@ -80,17 +87,19 @@ impl Outbox {
             Some(from) => from,
             None => first_since(store, now - settings.catch_up).await?,
         };
+        let until = remembered.until().unwrap_or(now - settings.catch_up);
         let outbox = Self {
             routes: settings.routes(),
             courier,
             began: Instant::now(),
-            queue: Mutex::new(Queue::new(settings.limits, from)),
+            queue: Mutex::new(Queue::new(settings.limits, from, until)),
             ledger: Mutex::new((ledger, remembered)),
             woken: Notify::new(),
+            runbooks: Mutex::default(),
             settings: settings.clone(),
         };
         // From here on there is a ledger, which says from where on a next run has to look.
-        outbox.keep(&[Mark::Below(from)]).map_err(StartError::Outbox)?;
+        outbox.keep(&[Mark::Below(from), Mark::Until(until)]).map_err(StartError::Outbox)?;
         tracing::info!(from, "the outbox is open");
         Ok(Some(Arc::new(outbox)))
     }
@@ -194,11 +203,13 @@ async fn drive(
     loop {
         grown.borrow_and_update();
         plan(core, outbox).await?;
+        let look = look_around(core, outbox).await?;
         let due = outbox.queue().poll_due(outbox.elapsed());
         for delivery in due {
             send(core, outbox, delivery, &mut sending).await?;
         }
-        let wait = outbox.queue().next_due().map(|due| due.saturating_sub(outbox.elapsed()));
+        let again = outbox.queue().next_due().map(|due| due.saturating_sub(outbox.elapsed()));
+        let wait = [again, look].into_iter().flatten().min();
         let elapsed = async {
             match wait {
                 Some(wait) => tokio::time::sleep(wait).await,
@@ -234,6 +245,7 @@ async fn look_back(core: &Core, outbox: &Outbox) -> Result<(), StoreError> {
         let entries = core.store.read(index..index + 1).await?;
         planned(core, outbox, index, &entries);
     }
+    fallen_due(core, outbox, Time::EPOCH);
     Ok(())
 }
 
@@ -251,8 +263,8 @@ async fn plan(
         let entries = core.store.read(from..to).await?;
         planned(core, outbox, from, &entries);
     }
-    let mark = outbox.queue().advance();
-    outbox.keep(mark.as_slice())?;
+    let marks = outbox.queue().advance();
+    outbox.keep(&marks)?;
     Ok(())
 }
 
@@ -262,7 +274,7 @@ fn planned(core: &Core, outbox: &Outbox, from: u64, entries: &[Vec<u8>]) {
         let told = statement_in(entry)
             .map(|(id, statement)| notices(&folded.state, index, id, &statement))
             .unwrap_or_default();
-        let told = told.into_iter().flat_map(|it| deliveries(&folded.state, &outbox.routes, it));
+        let told = told.into_iter().flat_map(|it| deliveries(&folded.state, &outbox.routes, &it));
         let told = told.collect();
         let ledger = outbox.ledger.lock().expect(UNPOISONED);
         outbox.queue().handle_planned(index, told, &ledger.1, outbox.elapsed());
@@ -310,15 +322,16 @@ fn ready(
     statement: &Statement,
 ) -> Option<Parcel> {
     let folded = core.folded();
-    let Notice { release, .. } = delivery.notice;
+    let now = core.now();
     let from = outbox.courier.from().unwrap_or_default();
     let content = match &delivery.to {
         Destination::Tracker(_) => {
-            Content::Ticket(Box::new(ticket(&folded.state, &release, core.now())?))
+            Content::Ticket(Box::new(ticket(&folded.state, &delivery.notice.release?, now)?))
         }
         Destination::Mail { .. } | Destination::Webhook(_) => {
             let zone = &outbox.settings.zone;
-            let setting = Setting { zone, organizer: &from, attendee: delivery.to.recipient() };
+            let attendee = delivery.to.recipient();
+            let setting = Setting { zone, organizer: &from, attendee, now };
             let message = message(&folded.state, &setting, &delivery.notice, statement)?;
             Content::Message(Box::new(message))
         }
@@ -326,8 +339,12 @@ fn ready(
     Some(Parcel {
         key: delivery.key,
         origin: core.signer.origin.clone(),
-        release,
-        issued: statement.header.issued,
+        subject: delivery.notice.subject(),
+        issued: match &delivery.notice.cause {
+            Cause::Entry => statement.header.issued,
+            Cause::Due(instant) => *instant,
+            Cause::Asked(_) => now,
+        },
         to: delivery.to.clone(),
         content,
     })

@@ -23,7 +23,7 @@ pub struct OutboxView {
 pub struct DeliveryView {
     /// Its key, the same however often it is delivered.
     pub key: Digest,
-    /// The `release` statement that it is about.
+    /// The `release` statement that it is about; of the trust policy's end that policy.
     pub release: Digest,
     /// The statement that it tells of.
     pub statement: Digest,

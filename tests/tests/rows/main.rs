@@ -12,6 +12,7 @@ mod row_07_review;
 mod row_08_suggest;
 mod row_09_consults;
 mod row_10_informed;
+mod row_10_timed;
 mod row_11_denied;
 mod row_12_board;
 mod row_13_tasks;

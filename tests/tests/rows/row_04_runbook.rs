@@ -53,7 +53,7 @@ no-undo = "The region reads the members again by itself."
 const DEPARTMENT: &str = "[[departments]]\nname = \"mainframe\"\nowners = [\"olga\"]\n\n[[rules]]";
 
 /// A release for the mainframe, which is a directory here, submitted and staged.
-fn ready(stage: &Stage, version: &str, mainframe: &Path) -> anyhow::Result<String> {
+pub(crate) fn ready(stage: &Stage, version: &str, mainframe: &Path) -> anyhow::Result<String> {
     let there = path(mainframe);
     let trace =
         format!("echo \"$CUTOVER_DIRECTION $CUTOVER_STEP: $CUTOVER_ELEMENTS\" >>{there}/trace");
@@ -87,20 +87,25 @@ fn ready(stage: &Stage, version: &str, mainframe: &Path) -> anyhow::Result<Strin
 /// A stage with a gateway, another operator, and a department that is not the other operator's.
 async fn with_gateway() -> anyhow::Result<(Stage, tempfile::TempDir)> {
     let (mut stage, directory) = super::stage().await?;
+    with_department(&mut stage).await?;
+    Ok((stage, directory))
+}
+
+/// The same on a stage that is there.
+pub(crate) async fn with_department(stage: &mut Stage) -> anyhow::Result<()> {
     let key = path(&stage.desk.key("oscar"));
     stage.desk.run("oscar", &["key", "generate", &key])?;
-    let toml = path(&directory.path().join("policy.toml"));
+    let toml = path(&stage.desk.directory.join("policy.toml"));
     let public = format!("{key}.pub");
     let owner = ["--owner", "oscar", "--email", "oscar@example.org", "--role", "operator"];
     let add = [&["policy", "add-key", &toml][..], &owner, &["--key", &public]].concat();
     stage.desk.run("root", &add)?;
     stage.desk.amend_policy(|text| text.replacen("[[rules]]", DEPARTMENT, 1))?;
-    stage.add_gateway("gw-1", "staging").await?;
-    Ok((stage, directory))
+    stage.add_gateway("gw-1", "staging").await
 }
 
 /// Waits until the gateway says that it waits for this.
-async fn awaited(stage: &Stage, release: &str, step: &str) -> anyhow::Result<()> {
+pub(crate) async fn awaited(stage: &Stage, release: &str, step: &str) -> anyhow::Result<()> {
     let found = |status: &Value| status.to_string().contains(&format!("\"{step}\"")).then_some(());
     stage.status_until(release, step, found).await
 }

@@ -21,10 +21,10 @@ use sha2::{Digest as _, Sha256};
 
 const SECRET: &[u8] = b"a secret of both sides";
 
-const QUICK: &str =
+pub(crate) const QUICK: &str =
     "[outbox]\nzone = \"America/New_York\"\nfirst-wait = \"50ms\"\nlongest-wait = \"200ms\"\n";
 
-fn webhook(directory: &Path, web: &Web) -> anyhow::Result<String> {
+pub(crate) fn webhook(directory: &Path, web: &Web) -> anyhow::Result<String> {
     let secret = directory.join("webhook.secret");
     std::fs::write(&secret, SECRET)?;
     Ok(format!(
@@ -58,7 +58,7 @@ fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {
 }
 
 /// The event of a request, whose signature and form hold.
-fn event(asked: &Asked) -> anyhow::Result<Value> {
+pub(crate) fn event(asked: &Asked) -> anyhow::Result<Value> {
     let header = |name: &str| {
         asked.headers.get(name).map(String::as_str).with_context(|| format!("{name}: {asked:?}"))
     };
@@ -73,12 +73,15 @@ fn event(asked: &Asked) -> anyhow::Result<Value> {
     ensure!(event["source"] == "urn:cutover:cutover.demo/log", "{event:#}");
     ensure!(
         event["type"]
-            == format!("cutover.release.{}.v1", event["data"]["what"].as_str().unwrap_or(""))
+            == match event["data"]["what"].as_str().unwrap_or_default() {
+                "policy-expires" => "cutover.policy.expires.v1".to_owned(),
+                what => format!("cutover.release.{what}.v1"),
+            }
     );
     Ok(event)
 }
 
-fn what(event: &Value) -> String {
+pub(crate) fn what(event: &Value) -> String {
     event["data"]["what"].as_str().unwrap_or_default().to_owned()
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 const WAVE: [&str; 2] = ["--wave", "all=stg-1"];
 
 /// So short that its window is over soon.
-const SHORT: &[(&str, &str)] = &[
+pub(crate) const SHORT: &[(&str, &str)] = &[
     ("apply-budget = \"12s\"", "apply-budget = \"2s\""),
     ("rollback-reserve = \"6s\"", "rollback-reserve = \"100ms\""),
     ("start-grace = \"1s\"", "start-grace = \"0s\""),

@@ -7,9 +7,10 @@ use cutover_shared::digest::Digest;
 use cutover_shared::fold::State;
 use cutover_shared::key::KeyId;
 use cutover_shared::name::Name;
-use cutover_shared::policy::{KeyEntry, KeyStatus, Role, Scope, TrustPolicy};
+use cutover_shared::policy::{KeyEntry, KeyStatus, Role, Scope, Signer, TrustPolicy};
 
 use super::notice::{Notice, What};
+use super::timed::{Asked, Cause};
 
 /// Where messages go besides the people of the policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,8 +87,8 @@ impl Destination {
 /// Something that is told to somebody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// Follows from statement, channel and recipient, and from the release where a statement is news of several:
-    /// a delivery that is made twice has it twice.
+    /// Follows from statement, channel and recipient, from the release where a statement is news of several, and
+    /// from the instant or the step where that is the news: a delivery that is made twice has it twice.
     pub key: Digest,
     /// What is told.
     pub notice: Notice,
@@ -98,7 +99,12 @@ pub struct Delivery {
 impl Delivery {
     /// That `notice` is told there.
     pub fn new(notice: Notice, to: Destination) -> Self {
-        let release = (notice.what == What::Frozen).then_some(notice.release);
+        let more = match &notice.cause {
+            Cause::Entry if notice.what == What::Frozen => notice.subject().as_bytes().to_vec(),
+            Cause::Entry => Vec::new(),
+            Cause::Due(instant) => format!("\0due {instant}").into_bytes(),
+            Cause::Asked(it) => format!("\0asked {} {}", it.host_key, it.awaited).into_bytes(),
+        };
         let parts: [&[u8]; 7] = [
             b"cutover outbox v1\0",
             notice.statement.as_bytes(),
@@ -106,7 +112,7 @@ impl Delivery {
             b"\0",
             to.recipient().as_bytes(),
             b"\0",
-            release.as_ref().map_or(&[][..], |it| it.as_bytes()),
+            &more,
         ];
         Self { key: Digest::of_parts(parts), notice, to }
     }
@@ -114,22 +120,41 @@ impl Delivery {
 
 /// Whom a notice is told to: the requester, those who hold a role for it, teams, and endpoints; nobody twice
 /// over the same channel.
-pub fn deliveries(state: &State, routes: &Routes, notice: Notice) -> Vec<Delivery> {
-    let Some(case) = state.case(&notice.release) else { return Vec::new() };
+pub fn deliveries(state: &State, routes: &Routes, notice: &Notice) -> Vec<Delivery> {
+    let case = notice.release.and_then(|release| state.case(&release));
+    if case.is_none() && notice.release.is_some() {
+        return Vec::new();
+    }
     let mut all = Vec::new();
     if routes.mail {
-        let by_mail = addresses(state, routes, case, &notice);
+        let by_mail = match case {
+            Some(case) => addresses(state, routes, case, notice),
+            None => {
+                owners(state, |entry| notice.what.roles().iter().any(|it| entry.roles.contains(it)))
+            }
+        };
         all.extend(by_mail.into_iter().map(|(address, name)| Destination::Mail { address, name }));
     }
     let wanted = |events: &BTreeSet<What>| events.is_empty() || events.contains(&notice.what);
     let hooks = routes.webhooks.iter().filter(|it| wanted(&it.events));
     all.extend(hooks.map(|it| Destination::Webhook(it.name.clone())));
-    all.extend(routes.trackers.iter().cloned().map(Destination::Tracker));
-    all.into_iter().map(|to| Delivery::new(notice, to)).collect()
+    if notice.cause == Cause::Entry {
+        all.extend(routes.trackers.iter().cloned().map(Destination::Tracker));
+    }
+    all.into_iter().map(|to| Delivery::new(notice.clone(), to)).collect()
 }
 
-/// Addresses in small letters, so that no spelling of one is another recipient; each with the name of the
-/// first whose it is.
+/// The addresses of active keys, in small letters, so that no spelling of one is another recipient; each with the
+/// name of the first whose it is.
+fn owners(state: &State, concerned: impl Fn(&KeyEntry) -> bool) -> BTreeMap<String, Name> {
+    let mut found = BTreeMap::new();
+    let keys = state.policy().map(|policy| policy.document().keys.as_slice()).unwrap_or_default();
+    for entry in keys.iter().filter(|it| it.status == KeyStatus::Active && concerned(it)) {
+        found.entry(entry.email.to_ascii_lowercase()).or_insert_with(|| entry.owner.clone());
+    }
+    found
+}
+
 fn addresses(
     state: &State,
     routes: &Routes,
@@ -137,22 +162,25 @@ fn addresses(
     notice: &Notice,
 ) -> BTreeMap<String, Name> {
     let what = notice.what;
-    let mut found = BTreeMap::new();
     let release = case.release.says();
     let requesters = case.release.owners();
     let asked = departments(state, case, notice);
-    let keys = state.policy().map(|policy| policy.document().keys.as_slice()).unwrap_or_default();
-    let concerned = |entry: &&KeyEntry| {
-        requesters.contains(&entry.owner)
-            || asked.contains(&entry.owner)
-            || (what.roles().iter().any(|role| entry.roles.contains(role))
-                && entry.applications.covers(&release.application)
-                && release.environments.iter().any(|it| entry.environments.covers(it)))
+    let holds = |entry: &KeyEntry| {
+        what.roles().iter().any(|role| entry.roles.contains(role))
+            && entry.applications.covers(&release.application)
+            && release.environments.iter().any(|it| entry.environments.covers(it))
     };
-    let active = keys.iter().filter(|entry| entry.status == KeyStatus::Active);
-    for entry in active.filter(concerned) {
-        found.entry(entry.email.to_ascii_lowercase()).or_insert_with(|| entry.owner.clone());
-    }
+    let mut found = match &notice.cause {
+        Cause::Asked(it) => {
+            let may_do = |entry: &KeyEntry| {
+                holds(entry) && !requesters.contains(&entry.owner) && does(state, it, entry)
+            };
+            owners(state, may_do)
+        }
+        Cause::Entry | Cause::Due(_) => owners(state, |entry| {
+            requesters.contains(&entry.owner) || asked.contains(&entry.owner) || holds(entry)
+        }),
+    };
     for team in &routes.teams {
         let concerned = team.applications.covers(&release.application)
             && release.environments.iter().any(|it| team.environments.covers(it))
@@ -163,6 +191,13 @@ fn addresses(
         }
     }
     found
+}
+
+/// Whether the step is for the holder of a key. Of one that cannot be read every operator is told.
+fn does(state: &State, asked: &Asked, entry: &KeyEntry) -> bool {
+    let signer = Signer { key: entry.key.id(), owner: entry.owner.clone() };
+    let known = asked.step.as_ref().zip(state.policy());
+    known.is_none_or(|(step, policy)| step.by.is_among(&[signer], policy.document()))
 }
 
 /// Those who speak for the department that a question is for.

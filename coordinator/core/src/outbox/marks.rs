@@ -15,6 +15,8 @@ pub(super) const SHOWN: usize = 500;
 pub enum Mark {
     /// Of the entries before this one everything is delivered, or parked.
     Below(u64),
+    /// Of what fell due up to this instant everything is delivered, or parked.
+    Until(Time),
     /// A delivery was made.
     Done {
         /// Its key.
@@ -60,6 +62,7 @@ pub struct Tried {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Remembered {
     below: Option<u64>,
+    until: Option<Time>,
     done: BTreeMap<(u64, Digest), Time>,
     tried: BTreeMap<Digest, Tried>,
     known: BTreeMap<(String, String), String>,
@@ -69,6 +72,11 @@ impl Remembered {
     /// The first entry of which not everything is delivered or parked; `None` where nothing is remembered.
     pub fn below(&self) -> Option<u64> {
         self.below
+    }
+
+    /// The instant up to which everything that fell due is delivered or parked; `None` where nothing is remembered.
+    pub fn until(&self) -> Option<Time> {
+        self.until
     }
 
     /// Whether and when a delivery about entry `index` was made.
@@ -115,6 +123,7 @@ impl Remembered {
                     self.done.remove(&key);
                 }
             }
+            Mark::Until(until) => self.until = self.until.max(Some(until)),
             Mark::Done { key, index, at } => {
                 self.tried.remove(&key);
                 self.done.insert((index, key), at);
@@ -143,7 +152,8 @@ impl Remembered {
             id: id.clone(),
         });
         let below = self.below.map(Mark::Below);
-        done.chain(tried).chain(known).chain(below).collect()
+        let until = self.until.map(Mark::Until);
+        done.chain(tried).chain(known).chain(below).chain(until).collect()
     }
 }
 
@@ -165,6 +175,8 @@ mod tests {
         all.add(Mark::Done { key: key(1), index: 3, at });
         all.add(Mark::Below(2));
         all.add(Mark::Below(9));
+        all.add(Mark::Until(at));
+        all.add(Mark::Until(at - std::time::Duration::from_secs(1)));
         let known = |id: &str| Mark::Known {
             tracker: "jira".to_owned(),
             correlation: "r".to_owned(),
@@ -173,7 +185,8 @@ mod tests {
         all.add(known("CHG-1"));
         all.add(known("CHG-2"));
         let marks = all.marks();
-        assert_eq!(marks.len(), 4);
+        assert_eq!(marks.len(), 5);
+        assert_eq!(all.until(), Some(at), "it does not go back");
         let mut again = Remembered::default();
         for mark in marks {
             again.add(mark);

@@ -8,21 +8,16 @@ use cutover_shared::case::{BookingCase, Case};
 use cutover_shared::fold::State;
 use cutover_shared::fold::standing::{ReleaseStanding, release_standing};
 use cutover_shared::name::Name;
+use cutover_shared::package::runbook::Deed;
 use cutover_shared::policy::KeyEntry;
-use cutover_shared::statement::{
-    Cancel, Closure, Consult, Derivation, Event, Freeze, Outcome, Rehearsal, Rehearsed, Says,
-    Statement, Task, TaskChange, Verdict,
-};
+use cutover_shared::statement::{Cancel, Derivation, Freeze, Outcome, Says, Statement};
 use cutover_shared::time::Time;
 use serde_json::{Value, json};
 
 use super::notice::{Notice, What, frozen};
-
-/// The end of a host's output that is told.
-const OUTPUT: usize = 4000;
-
-/// Readings that did not pass and are told.
-const READINGS: usize = 5;
+use super::policy;
+use super::timed::{Asked, Cause};
+use super::words::{ending, failed_readings, reasons};
 
 /// How messages are written.
 #[derive(Debug, Clone)]
@@ -33,11 +28,17 @@ pub struct Setting<'a> {
     pub organizer: &'a str,
     /// The address that they are for; empty for programs.
     pub attendee: &'a str,
+    /// The clock.
+    pub now: Time,
 }
 
 /// What is told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
+    /// What happened to what, for programs: `release.booked`.
+    pub event: String,
+    /// What it is about: `R-7`.
+    pub about: String,
     /// One line.
     pub subject: String,
     /// Lines for people.
@@ -48,16 +49,30 @@ pub struct Message {
     pub invitations: Vec<Invitation>,
 }
 
-/// The message of a notice, from the statement that it tells of; `None` where the release is not known.
+/// The message of a notice, from the statement that it tells of; `None` where what it is about is not known.
 pub fn message(
     state: &State,
     setting: &Setting<'_>,
     notice: &Notice,
     statement: &Statement,
 ) -> Option<Message> {
-    let past = state.as_of(&notice.release, notice.index + 1)?;
-    let case = past.case(&notice.release)?;
-    let standing = release_standing(&past, case, statement.header.issued);
+    let Some(release) = notice.release else { return policy::message(notice, statement) };
+    // What the clock brings or a host asks is told of the release as it is by then.
+    let (size, at) = match &notice.cause {
+        Cause::Entry => (notice.index + 1, statement.header.issued),
+        Cause::Due(instant) => (state.next_index(), *instant),
+        Cause::Asked(_) => (state.next_index(), setting.now),
+    };
+    let past = state.as_of(&release, size)?;
+    let case = past.case(&release)?;
+    let mut standing = release_standing(&past, case, at);
+    if let (Cause::Due(_), Some((_, booking))) = (&notice.cause, past.booking(&notice.statement)) {
+        // A window has ended: what counts is where it was.
+        let place = &booking.booking.says().environment;
+        if let Some(here) = standing.environments.iter().find(|it| it.environment == *place) {
+            (standing.word, standing.detail) = (here.word, format!("{place}: {}", here.detail));
+        }
+    }
     let told = Told { state: &past, case, standing, notice, statement, setting };
     let bookings = told.bookings();
     let lines = told.lines(&bookings);
@@ -76,6 +91,8 @@ pub fn message(
         ics::invitation(&past, &id, setting.organizer, setting.attendee)
     });
     Some(Message {
+        event: format!("release.{}", notice.what.name()),
+        about: format!("R-{}", case.number),
         subject: told.subject(&bookings),
         text,
         data: told.data(&bookings),
@@ -132,13 +149,14 @@ impl<'a> Told<'a> {
     fn subject(&self, bookings: &[&BookingCase]) -> String {
         let name = self.name();
         let what = self.notice.what.sentence();
-        let place = match (self.outcome(), bookings) {
-            (Some(it), _) => format!(" ({})", it.host),
-            (None, [booking]) => {
+        let place = match (self.outcome(), &self.notice.cause, bookings) {
+            (Some(it), ..) => format!(" ({})", it.host),
+            (None, Cause::Asked(it), _) => format!(" ({}: {})", it.host, it.awaited),
+            (None, _, [booking]) => {
                 let says = booking.booking.says();
                 format!(": {}, {}", says.environment, says.window.start)
             }
-            (None, _) => String::new(),
+            (None, ..) => String::new(),
         };
         format!("[Cutover] {name} {what}{place}")
     }
@@ -178,6 +196,16 @@ impl<'a> Told<'a> {
             let failed = failed_readings(outcome);
             lines.extend(failed.into_iter().map(|reading| ("Check", reading)));
         }
+        if let Cause::Asked(asked) = &self.notice.cause {
+            lines.push(("Host", asked.host.to_string()));
+            lines.push(("Step", asked.awaited.to_string()));
+            lines.extend(deed(asked).map(|deed| ("To do", deed.what.clone())));
+            let (number, step) = (self.case.number, &asked.awaited.step);
+            lines.push((
+                "Done",
+                format!("cutover step done R-{number} {step} --note WHAT-WAS-SEEN"),
+            ));
+        }
         let reasons = reasons(&self.statement.says);
         lines.extend(reasons.into_iter().map(|(item, reason)| match item {
             Some(item) => ("Item", format!("{item}: {reason}")),
@@ -193,9 +221,13 @@ impl<'a> Told<'a> {
     }
 
     fn by(&self) -> String {
-        match self.outcome() {
-            Some(outcome) => format!("host {}", outcome.host),
-            None => self.owner().map_or_else(|| "an unknown key".to_owned(), Name::to_string),
+        match (self.outcome(), &self.notice.cause) {
+            (Some(outcome), _) => format!("host {}", outcome.host),
+            (None, Cause::Asked(asked)) => format!("host {}", asked.host),
+            (None, Cause::Due(instant)) => format!("the clock, {instant}"),
+            (None, Cause::Entry) => {
+                self.owner().map_or_else(|| "an unknown key".to_owned(), Name::to_string)
+            }
         }
     }
 
@@ -284,10 +316,18 @@ impl<'a> Told<'a> {
                 "failed-checks": failed_readings(it),
             })
         });
+        let step = if let Cause::Asked(it) = &self.notice.cause {
+            let what = deed(it).map(|deed| &deed.what);
+            Some(
+                json!({ "host": it.host, "step": it.awaited.step, "direction": it.awaited.direction, "what": what }),
+            )
+        } else {
+            None
+        };
         json!({
             "release": format!("R-{}", self.case.number),
             "iteration": release.iteration.as_ref().map(|it| it.number),
-            "release-statement": self.notice.release,
+            "release-statement": self.case.release.id(),
             "application": release.application,
             "version": release.version,
             "package": release.package,
@@ -300,6 +340,7 @@ impl<'a> Told<'a> {
             "windows": windows,
             "location": self.case.deliveries.last().map(|it| &it.says().location),
             "host": host,
+            "step": step,
             "reasons": reasons,
             "contacts": contacts,
             "by": self.by(),
@@ -329,6 +370,11 @@ impl<'a> Told<'a> {
     }
 }
 
+/// What is to be done of a step that is waited for.
+fn deed(asked: &Asked) -> Option<&Deed> {
+    asked.step.as_ref()?.deed(asked.awaited.direction)
+}
+
 /// An instant on the clocks of a zone.
 fn local(zone: &Zone, instant: Time) -> String {
     let (abbreviation, _) = zone.abbreviation(instant);
@@ -344,92 +390,4 @@ fn places(booking: &BookingCase) -> String {
     });
     let waves: Vec<String> = waves.collect();
     format!("{}\n{}", says.environment, waves.join("\n"))
-}
-
-/// The step at which a host ended, and the end of what it said.
-fn ending(event: &Event) -> (Option<String>, Option<String>) {
-    match event {
-        Event::Returned { step, reason } | Event::Stuck { step, reason } => {
-            (Some(step.clone()), Some(end_of(reason)))
-        }
-        Event::Refused { code, detail } => (Some(code.clone()), Some(end_of(detail))),
-        Event::Drifted(drift) => (None, Some(drift.to_string())),
-        Event::Committed | Event::RolledBack => (None, None),
-    }
-}
-
-/// The last characters of a long text.
-fn end_of(text: &str) -> String {
-    let surplus = text.chars().count().saturating_sub(OUTPUT);
-    if surplus == 0 {
-        return text.trim_end().to_owned();
-    }
-    let end: String = text.chars().skip(surplus).collect();
-    format!("… {}", end.trim_end())
-}
-
-fn failed_readings(outcome: &Outcome) -> Vec<String> {
-    let failed = outcome.readings.iter().rev().filter(|reading| !reading.healthy);
-    let told = failed.take(READINGS).map(|it| format!("{} {}: {}", it.time, it.check, it.detail));
-    told.collect::<Vec<_>>().into_iter().rev().collect()
-}
-
-/// What the signer gave as reasons, each with the item that it is about.
-fn reasons(says: &Says) -> Vec<(Option<String>, String)> {
-    let one = |reason: &str| vec![(None, reason.to_owned())];
-    let all = match says {
-        Says::Review(it) => match &it.verdict {
-            Verdict::Complete => Vec::new(),
-            Verdict::Denied { reason } => one(reason),
-            Verdict::Returned { items } => {
-                items.iter().map(|it| (Some(it.item.clone()), it.remark.clone())).collect()
-            }
-        },
-        Says::Assessment(it) => one(it.judgement.reason()),
-        Says::Vote(it) => {
-            let conditions = it.conditions.iter();
-            let conditions = conditions.map(|it| (Some("condition".to_owned()), it.clone()));
-            std::iter::once((None, it.judgement.reason().to_owned())).chain(conditions).collect()
-        }
-        Says::Consult(Consult::Asked { department, question, .. }) => {
-            vec![(Some(department.to_string()), question.clone())]
-        }
-        Says::Consult(Consult::Answered { department, judgement, .. }) => {
-            vec![(Some(department.to_string()), judgement.reason().to_owned())]
-        }
-        Says::Rehearsal(Rehearsal { result: Rehearsed::Failed { step, reason }, .. }) => {
-            vec![(Some(step.clone()), reason.clone())]
-        }
-        Says::Task(Task { change: TaskChange::Done { note }, .. }) => one(note),
-        Says::Closure(Closure::Release { result, review, .. }) => {
-            let findings = review.iter().map(|it| (None, it.findings.clone()));
-            std::iter::once((None, result.to_string())).chain(findings).collect()
-        }
-        Says::Freeze(Freeze::Declared { reason, .. }) => one(reason),
-        Says::Hold(it) => one(&it.reason),
-        Says::Resume(it) => one(&it.reason),
-        Says::Cancel(it) => one(&it.reason),
-        Says::Rollback(it) => one(&it.reason),
-        Says::Waiver(it) => one(&it.reason),
-        Says::Override(it) => it.freezes.iter().map(|it| (None, it.reason.clone())).collect(),
-        Says::TrustPolicy(_)
-        | Says::Host(_)
-        | Says::Grant(_)
-        | Says::Release(_)
-        | Says::Emergency(_)
-        | Says::Standard(_)
-        | Says::Rehearsal(_)
-        | Says::Booking(_)
-        | Says::Freeze(_)
-        | Says::Calendar(_)
-        | Says::Delivery(_)
-        | Says::WindowRelease(_)
-        | Says::Task(_)
-        | Says::Step(_)
-        | Says::Outcome(_)
-        | Says::Acknowledgement(_)
-        | Says::Closure(_)
-        | Says::Clearance(_) => Vec::new(),
-    };
-    all.into_iter().filter(|(_, reason)| !reason.is_empty()).collect()
 }

@@ -11,6 +11,8 @@ use cutover_shared::statement::{
 use cutover_shared::time::Time;
 use cutover_shared::window::Window;
 
+use super::timed::Cause;
+
 /// What happened to a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum What {
@@ -62,6 +64,12 @@ pub enum What {
     Drifted,
     /// It was closed.
     Closed,
+    /// A window of it ended before every host had it.
+    Expired,
+    /// A host waits for a step of its runbook that people do.
+    StepAwaited,
+    /// The trust policy nears its end; of no release.
+    PolicyExpires,
 }
 
 impl What {
@@ -91,6 +99,9 @@ impl What {
         Self::Refused,
         Self::Drifted,
         Self::Closed,
+        Self::Expired,
+        Self::StepAwaited,
+        Self::PolicyExpires,
     ];
 
     /// The word, as in configurations and in the types of events.
@@ -120,6 +131,9 @@ impl What {
             Self::Refused => "refused",
             Self::Drifted => "drifted",
             Self::Closed => "closed",
+            Self::Expired => "expired",
+            Self::StepAwaited => "step-awaited",
+            Self::PolicyExpires => "policy-expires",
         }
     }
 
@@ -150,12 +164,16 @@ impl What {
             Self::Refused => "was refused by a host",
             Self::Drifted => "was changed on a host by nobody's order",
             Self::Closed => "was closed",
+            Self::Expired => "has a window that ended before every host had it",
+            Self::StepAwaited => "waits for a step that people do",
+            Self::PolicyExpires => "is under a policy that nears its end",
         }
     }
 
-    /// Whom it is told to besides the requester: whoever holds one of these roles for the release.
+    /// Whom it is told to besides the requester (who is not asked to do a step, nor for a policy): whoever holds one
+    /// of these roles for the release.
     pub(super) const fn roles(self) -> &'static [Role] {
-        use Role::{Board, ChangeManager, Librarian, Operator, Security};
+        use Role::{Board, ChangeManager, Librarian, Operator, Root, Security};
         match self {
             Self::Submitted => &[Librarian],
             Self::Reviewed => &[Security, Board, ChangeManager],
@@ -174,21 +192,33 @@ impl What {
                 &[ChangeManager, Security, Operator]
             }
             Self::Waived => &[ChangeManager, Security],
+            Self::Expired => &[ChangeManager],
+            Self::StepAwaited => &[Operator],
+            Self::PolicyExpires => &[Root, ChangeManager],
         }
     }
 }
 
-/// That something happened to a release, by an entry of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// That something happened to a release, by an entry of the log, or of what the entry permitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// The place of the entry.
     pub index: u64,
     /// The statement.
     pub statement: Digest,
-    /// The `release` statement that it is about.
-    pub release: Digest,
+    /// The `release` statement that it is about; none where the entry is a policy.
+    pub release: Option<Digest>,
     /// What happened.
     pub what: What,
+    /// Why it is told now.
+    pub cause: Cause,
+}
+
+impl Notice {
+    /// The statement of what it is about: a release, or a policy.
+    pub fn subject(&self) -> Digest {
+        self.release.unwrap_or(self.statement)
+    }
 }
 
 /// What entry `index`, the statement of that identity, tells of. Nothing where it is nobody's news: it is
@@ -203,8 +233,9 @@ pub fn notices(state: &State, index: u64, id: Digest, statement: &Statement) -> 
         let frozen = |case: &Case| Notice {
             index,
             statement: id,
-            release: case.release.id(),
+            release: Some(case.release.id()),
             what: What::Frozen,
+            cause: Cause::Entry,
         };
         return under.map(frozen).collect();
     }
@@ -262,7 +293,8 @@ fn notice(state: &State, index: u64, id: Digest, statement: &Statement) -> Optio
     } else {
         what != What::Committed || is_last(case, statement, index)
     };
-    is_news.then_some(Notice { index, statement: id, release, what })
+    let release = Some(release);
+    is_news.then_some(Notice { index, statement: id, release, what, cause: Cause::Entry })
 }
 
 /// The release, and what is said of it.

@@ -5,7 +5,7 @@
 //! it has failed too often, or for a reason that does not pass, it is parked: the lane goes on without it,
 //! people see it, and it is tried again when somebody says so.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use cutover_shared::digest::Digest;
@@ -14,6 +14,7 @@ use cutover_shared::time::Time;
 
 use super::audience::{Delivery, Destination};
 use super::marks::{Mark, Remembered, SHOWN, Tried};
+use super::timed::Cause;
 
 /// Deliveries that are under way at the same time: enough that one slow endpoint does not hold up the
 /// others, few enough that no mail server takes them for a flood.
@@ -71,6 +72,11 @@ impl Item {
     fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Waiting(_) | Stage::Sending)
     }
+
+    /// Whether the clock has brought it.
+    fn is_due(&self) -> bool {
+        matches!(self.delivery.notice.cause, Cause::Due(_))
+    }
 }
 
 /// Everything that is to be delivered, and what was delivered not long ago.
@@ -83,12 +89,18 @@ pub struct Queue {
     shown: VecDeque<Digest>,
     seen: u64,
     told_below: Option<u64>,
+    /// The instant up to which the clock was asked.
+    until: Time,
+    /// Whether something fell due of which it is not remembered yet that all of it is settled.
+    unsettled: bool,
+    /// The deliveries of what hosts ask now.
+    asked: BTreeSet<Digest>,
     sending: usize,
 }
 
 impl Queue {
-    /// An empty one that goes on from entry `from` of the log.
-    pub fn new(limits: Limits, from: u64) -> Self {
+    /// An empty one that goes on from entry `from` of the log, and from an instant.
+    pub fn new(limits: Limits, from: u64, until: Time) -> Self {
         Self {
             limits,
             lanes: BTreeMap::new(),
@@ -96,6 +108,9 @@ impl Queue {
             shown: VecDeque::new(),
             seen: from,
             told_below: None,
+            until,
+            unsettled: false,
+            asked: BTreeSet::new(),
             sending: 0,
         }
     }
@@ -114,31 +129,74 @@ impl Queue {
         remembered: &Remembered,
         now: Duration,
     ) {
-        let is_earlier = index < self.seen;
+        // Of what lies before the mark everything that is not remembered was delivered.
+        let is_settled = index < self.seen;
         for delivery in deliveries {
-            let key = delivery.key;
-            let tried = remembered.tried(&key);
-            let stage = match (remembered.done(index, &key), tried) {
-                (Some(at), _) => Stage::Done(at),
-                (None, Some(tried)) if tried.parked => Stage::Parked,
-                // Of what lies before the mark everything that is not remembered was delivered.
-                (None, None) if is_earlier => continue,
-                (None, Some(_) | None) => Stage::Waiting(now),
-            };
-            let attempts = tried.map_or(0, |it| it.attempts);
-            let why = tried.map(|it| it.why.clone()).filter(|why| !why.is_empty());
-            if self.lane_of.contains_key(&key) {
-                continue;
-            }
-            self.lane_of.insert(key, (delivery.to.clone(), index));
-            let is_done = matches!(stage, Stage::Done(_));
-            let lane = self.lanes.entry(delivery.to.clone()).or_default();
-            lane.insert((index, key), Item { delivery, attempts, stage, why });
-            if is_done {
-                self.show(key);
-            }
+            self.take(delivery, is_settled, remembered, now);
         }
         self.seen = self.seen.max(index + 1);
+    }
+
+    /// The instant up to which it was given what fell due.
+    pub fn told_until(&self) -> Time {
+        self.until
+    }
+
+    /// What fell due up to `until`, and to whom that is told. What is known already is left as it is; of what fell
+    /// due up to [`Remembered::until`] everything that is not remembered was delivered.
+    pub fn handle_due(
+        &mut self,
+        deliveries: Vec<Delivery>,
+        until: Time,
+        remembered: &Remembered,
+        now: Duration,
+    ) {
+        for delivery in deliveries {
+            let Cause::Due(due) = delivery.notice.cause else { continue };
+            let is_settled = remembered.until().is_some_and(|until| due <= until);
+            self.unsettled |= !is_settled;
+            self.take(delivery, is_settled, remembered, now);
+        }
+        self.until = self.until.max(until);
+    }
+
+    /// Everything that hosts ask now, and whom. What they go on asking is told once.
+    pub fn handle_asked(
+        &mut self,
+        deliveries: Vec<Delivery>,
+        remembered: &Remembered,
+        now: Duration,
+    ) {
+        let asked: BTreeSet<Digest> = deliveries.iter().map(|it| it.key).collect();
+        for delivery in deliveries {
+            if !self.asked.contains(&delivery.key) {
+                self.take(delivery, false, remembered, now);
+            }
+        }
+        self.asked = asked;
+    }
+
+    fn take(&mut self, it: Delivery, is_settled: bool, remembered: &Remembered, now: Duration) {
+        let (key, index) = (it.key, it.notice.index);
+        let tried = remembered.tried(&key);
+        let stage = match (remembered.done(index, &key), tried) {
+            (Some(at), _) => Stage::Done(at),
+            (None, Some(tried)) if tried.parked => Stage::Parked,
+            (None, None) if is_settled => return,
+            (None, Some(_) | None) => Stage::Waiting(now),
+        };
+        let attempts = tried.map_or(0, |it| it.attempts);
+        let why = tried.map(|it| it.why.clone()).filter(|why| !why.is_empty());
+        if self.lane_of.contains_key(&key) {
+            return;
+        }
+        self.lane_of.insert(key, (it.to.clone(), index));
+        let is_done = matches!(stage, Stage::Done(_));
+        let lane = self.lanes.entry(it.to.clone()).or_default();
+        lane.insert((index, key), Item { delivery: it, attempts, stage, why });
+        if is_done {
+            self.show(key);
+        }
     }
 
     /// What is to be sent now. Each is answered once by [`Queue::handle_delivered`] or
@@ -263,19 +321,27 @@ impl Queue {
         Some(item)
     }
 
-    /// How far everything is delivered or parked, where that is further than was said before.
+    /// How far everything is delivered or parked, in the log and in time, where that is further than was said
+    /// before.
     #[must_use]
-    pub fn advance(&mut self) -> Option<Mark> {
-        let open = self.lanes.values().filter_map(|lane| {
-            lane.iter().find(|(_, item)| item.is_open()).map(|((index, _), _)| *index)
-        });
+    pub fn advance(&mut self) -> Vec<Mark> {
+        let of_log = |it: &&Item| it.is_open() && it.delivery.notice.cause == Cause::Entry;
+        let firsts = self.lanes.values().filter_map(|lane| lane.values().find(of_log));
+        let first = firsts.map(|it| it.delivery.notice.index).min();
         // One that was parked and is tried again may lie before what was said.
-        let below = open.min().unwrap_or(self.seen).max(self.told_below.unwrap_or(0));
-        if self.told_below == Some(below) {
-            return None;
+        let below = first.unwrap_or(self.seen).max(self.told_below.unwrap_or(0));
+        let mut items = self.lanes.values().flat_map(BTreeMap::values);
+        let is_settled = self.unsettled && !items.any(|it| it.is_open() && it.is_due());
+        let mut marks = Vec::new();
+        if self.told_below != Some(below) {
+            self.told_below = Some(below);
+            marks.push(Mark::Below(below));
         }
-        self.told_below = Some(below);
-        Some(Mark::Below(below))
+        if is_settled {
+            self.unsettled = false;
+            marks.push(Mark::Until(self.until));
+        }
+        marks
     }
 
     /// Everything that `shown` says yes to: what is not delivered first, the oldest of it first, and then
@@ -310,7 +376,7 @@ fn seen(item: &Item, now: Duration) -> DeliveryView {
     let Delivery { key, notice, to } = &item.delivery;
     DeliveryView {
         key: *key,
-        release: notice.release,
+        release: notice.subject(),
         statement: notice.statement,
         index: notice.index,
         what: notice.what.name().to_owned(),

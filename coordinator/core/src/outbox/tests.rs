@@ -17,6 +17,8 @@ use super::*;
 #[expect(dead_code, reason = "other tests use more of the scene")]
 mod scene;
 
+mod timed;
+
 use scene::{Scene, key, minutes, name, no, returned, yes};
 
 const STAGE: [&str; 2] = ["stage-1", "stage-2"];
@@ -61,6 +63,7 @@ impl Log {
             zone: &Zone::find("America/New_York").unwrap(),
             organizer: "cutover@example.org",
             attendee: "max@example.org",
+            now: self.scene.now,
         };
         message(self.state(), &setting, &self.told(index).unwrap(), statement).unwrap()
     }
@@ -152,10 +155,10 @@ fn a_freeze_is_news_for_each_release_with_a_window_under_it() {
     let (later, window) = releases[1];
     log.scene.say("max", Cancel { release: later, booking: Some(window), reason: reason() });
     let told = notices(log.state(), index, id, &log.statements[&index].1);
-    let of: Vec<_> = told.iter().map(|it| (it.release, it.what)).collect();
+    let of: Vec<_> = told.iter().map(|it| (it.subject(), it.what)).collect();
     let expected = [(releases[0].0, What::Frozen), (later, What::Frozen)];
     assert_eq!(BTreeSet::from_iter(of), BTreeSet::from(expected));
-    let keys = told.iter().map(|it| Delivery::new(*it, mail("sam@example.org")).key);
+    let keys = told.iter().map(|it| Delivery::new(it.clone(), mail("sam@example.org")).key);
     assert_eq!(keys.collect::<BTreeSet<_>>().len(), 2, "one recipient hears of both");
     let message = log.message(index);
     for part in
@@ -300,7 +303,7 @@ fn it_is_told_to_requester_roles_teams_and_endpoints_and_to_nobody_twice() {
         trackers: vec![name("jira")],
     };
     let notice = log.told(index).unwrap();
-    let made = deliveries(log.state(), &routes, notice);
+    let made = deliveries(log.state(), &routes, &notice);
     let to: Vec<_> = made.iter().map(|it| (it.to.channel(), it.to.recipient())).collect();
     assert_eq!(
         to,
@@ -314,7 +317,7 @@ fn it_is_told_to_requester_roles_teams_and_endpoints_and_to_nobody_twice() {
     );
     let keys: BTreeSet<_> = made.iter().map(|it| it.key).collect();
     assert_eq!(keys.len(), made.len());
-    assert_eq!(deliveries(log.state(), &routes, notice), made, "a replay makes the same");
+    assert_eq!(deliveries(log.state(), &routes, &notice), made, "a replay makes the same");
 }
 
 #[test]
@@ -344,7 +347,8 @@ fn at() -> Time {
 
 fn told(index: u64, to: Destination) -> Delivery {
     let id = Digest::of(&index.to_be_bytes());
-    Delivery::new(Notice { index, statement: id, release: id, what: What::Booked }, to)
+    let cause = Cause::Entry;
+    Delivery::new(Notice { index, statement: id, release: Some(id), what: What::Booked, cause }, to)
 }
 
 fn plan(queue: &mut Queue, remembered: &Remembered, index: u64, to: &[&str]) -> Vec<Delivery> {
@@ -359,7 +363,7 @@ fn busy() -> Failure {
 
 #[test]
 fn one_recipient_hears_in_the_order_of_the_log_and_others_need_not_wait() {
-    let (mut queue, remembered) = (Queue::new(LIMITS, 0), Remembered::default());
+    let (mut queue, remembered) = (Queue::new(LIMITS, 0, at()), Remembered::default());
     let first = plan(&mut queue, &remembered, 0, &["a@x", "b@x"]);
     let second = plan(&mut queue, &remembered, 1, &["a@x", "b@x"]);
     assert_eq!(queue.poll_due(seconds(0)).len(), 2);
@@ -378,7 +382,7 @@ fn one_recipient_hears_in_the_order_of_the_log_and_others_need_not_wait() {
 
 #[test]
 fn waits_double_up_to_the_longest_and_what_fails_too_often_is_parked() {
-    let (mut queue, mut remembered) = (Queue::new(LIMITS, 0), Remembered::default());
+    let (mut queue, mut remembered) = (Queue::new(LIMITS, 0, at()), Remembered::default());
     let first = plan(&mut queue, &remembered, 0, &["a@x"]).remove(0);
     let second = plan(&mut queue, &remembered, 1, &["a@x"]).remove(0);
     let (mut now, mut waits) = (seconds(0), Vec::new());
@@ -403,7 +407,7 @@ fn waits_double_up_to_the_longest_and_what_fails_too_often_is_parked() {
         remembered.add(mark);
     }
     assert_eq!((remembered.below(), remembered.earlier()), (Some(2), vec![0, 1]));
-    let mut queue = Queue::new(LIMITS, 2);
+    let mut queue = Queue::new(LIMITS, 2, at());
     assert_eq!(queue.seen(), 2);
     plan(&mut queue, &remembered, 0, &["a@x", "new@x"]);
     plan(&mut queue, &remembered, 1, &["a@x"]);
@@ -416,13 +420,13 @@ fn waits_double_up_to_the_longest_and_what_fails_too_often_is_parked() {
 
 #[test]
 fn what_failed_and_may_pass_is_tried_again_after_a_restart() {
-    let (mut queue, mut remembered) = (Queue::new(LIMITS, 0), Remembered::default());
+    let (mut queue, mut remembered) = (Queue::new(LIMITS, 0, at()), Remembered::default());
     let all = plan(&mut queue, &remembered, 0, &["a@x"]);
     assert_eq!(queue.poll_due(seconds(0)), all);
     for mark in queue.handle_failed(&all[0].key, busy(), seconds(0), 0) {
         remembered.add(mark);
     }
-    let mut queue = Queue::new(LIMITS, 0);
+    let mut queue = Queue::new(LIMITS, 0, at());
     assert_eq!(plan(&mut queue, &remembered, 0, &["a@x"]), all);
     assert_eq!(queue.poll_due(seconds(0)), all);
     assert_eq!(queue.seen(), 1);
@@ -431,7 +435,7 @@ fn what_failed_and_may_pass_is_tried_again_after_a_restart() {
 #[test]
 fn a_wait_is_from_half_of_it_to_all_of_it() {
     let waited = |jitter| {
-        let (mut queue, remembered) = (Queue::new(LIMITS, 0), Remembered::default());
+        let (mut queue, remembered) = (Queue::new(LIMITS, 0, at()), Remembered::default());
         let all = plan(&mut queue, &remembered, 0, &["a@x"]);
         let _due = queue.poll_due(seconds(0));
         let _marks = queue.handle_failed(&all[0].key, busy(), seconds(0), jitter);
@@ -444,7 +448,7 @@ fn a_wait_is_from_half_of_it_to_all_of_it() {
 
 #[test]
 fn what_cannot_pass_is_parked_at_once_and_a_wait_that_is_asked_for_is_kept() {
-    let (mut queue, remembered) = (Queue::new(LIMITS, 0), Remembered::default());
+    let (mut queue, remembered) = (Queue::new(LIMITS, 0, at()), Remembered::default());
     let all = plan(&mut queue, &remembered, 0, &["a@x", "b@x", "c@x"]);
     assert_eq!(queue.poll_due(seconds(0)).len(), 3);
     let lasting = Failure::Lasting { why: "no such person".to_owned() };
@@ -459,7 +463,7 @@ fn what_cannot_pass_is_parked_at_once_and_a_wait_that_is_asked_for_is_kept() {
 
 #[test]
 fn so_many_at_once_and_what_was_delivered_is_forgotten_in_time() {
-    let (mut queue, remembered) = (Queue::new(LIMITS, 0), Remembered::default());
+    let (mut queue, remembered) = (Queue::new(LIMITS, 0, at()), Remembered::default());
     let many = 600;
     for index in 0..many {
         plan(&mut queue, &remembered, index, &[&format!("p{index}@x")]);

@@ -1,0 +1,175 @@
+//! What is told although no entry of the log says it: what the clock brings, and what hosts ask people for.
+//!
+//! Both follow from the log, with the clock or the fleet beside it. What the clock brings has an instant at which
+//! it falls due, so that of a span of time it is known what is to be told in it; that instant is part of its
+//! deliveries' keys. What a host asks is told while it asks, and known again by what it asks.
+
+use std::time::Duration;
+
+use cutover_shared::case::{BookingCase, Case};
+use cutover_shared::fold::State;
+use cutover_shared::key::KeyId;
+use cutover_shared::name::Name;
+use cutover_shared::package::runbook::{Awaited, RunbookStep};
+use cutover_shared::protocol::Fleet;
+use cutover_shared::rollout::{is_used_up, live_bookings};
+use cutover_shared::statement::{Event, Verdict};
+use cutover_shared::time::Time;
+
+use super::notice::{Notice, What};
+
+/// How often one looks at what hosts ask while they may ask something.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Longest wait for an instant: the wall clock may be set while one waits.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+
+/// Why something is told now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// Its entry was logged.
+    Entry,
+    /// The clock has come to this instant.
+    Due(Time),
+    /// A host asks for it.
+    Asked(Box<Asked>),
+}
+
+/// A step of a runbook that a host waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The host.
+    pub host: Name,
+    /// Its key.
+    pub host_key: KeyId,
+    /// What it waits for.
+    pub awaited: Awaited,
+    /// The step, as its runbook has it; none where that cannot be read.
+    pub step: Option<RunbookStep>,
+}
+
+/// What fell due after `since` and not after `now`: windows that ended before every host had the release, and the
+/// end of the policy in force coming nearer. Of several announcements of that only the last is told.
+pub fn due(state: &State, since: Time, now: Time) -> Vec<Notice> {
+    let ended = state.bookings_ending_after(since);
+    let ended = ended.take_while(|(_, booking)| booking.booking.says().window.end <= now);
+    let expired = ended.filter(|(case, booking)| has_expired(state, case, booking));
+    let mut all: Vec<Notice> = expired
+        .map(|(case, booking)| Notice {
+            index: booking.booking.index(),
+            statement: booking.booking.id(),
+            release: Some(case.release.id()),
+            what: What::Expired,
+            cause: Cause::Due(booking.booking.says().window.end),
+        })
+        .collect();
+    all.extend(policy_due(state, since, now));
+    all
+}
+
+fn policy_due(state: &State, since: Time, now: Time) -> Option<Notice> {
+    let policy = state.policy()?;
+    let document = policy.document();
+    let days = *document.expiry_due(since, now).last()?;
+    Some(Notice {
+        index: *state.policy_indexes().get(&document.version)?,
+        statement: policy.id(),
+        release: None,
+        what: What::PolicyExpires,
+        cause: Cause::Due(document.expires - Duration::from_hours(days * 24)),
+    })
+}
+
+/// Whether a window ended unused, wholly or in part. A host that went back in it was told of when it did, and
+/// what was given up before the window's end is nobody's news.
+fn has_expired(state: &State, case: &Case, booking: &BookingCase) -> bool {
+    let says = booking.booking.says();
+    let has_it = |host: &KeyId| {
+        let committed = case.outcomes().filter(|it| it.says().event == Event::Committed);
+        committed.map(|it| it.says().host_key).any(|key| key == *host)
+    };
+    !is_given_up(state, case, booking)
+        && !is_used_up(state, case, booking)
+        && !says.plan.hosts().all(|it| has_it(&it.host_key))
+}
+
+/// Whether it was given up before the window's end.
+fn is_given_up(state: &State, case: &Case, booking: &BookingCase) -> bool {
+    let says = booking.booking.says();
+    let later = case.superseded_by.and_then(|later| state.case(&later));
+    let mut reviews = case.reviews.iter().rev();
+    let review = reviews.find(|it| {
+        it.says().environments.contains(&says.environment) && it.header().issued < says.window.end
+    });
+    let review = review.filter(|it| it.says().verdict != Verdict::Complete);
+    let ends = [
+        booking.cancelled.as_ref().map(|it| it.header().issued),
+        case.cancelled.as_ref().map(|it| it.header().issued),
+        case.closed.as_ref().map(|it| it.header().issued),
+        later.map(|it| it.release.header().issued),
+        review.map(|it| it.header().issued),
+    ];
+    state.denial(&says.package).is_some()
+        || ends.into_iter().flatten().any(|at| at < says.window.end)
+        || overtaken(state, case, says.window.end)
+}
+
+/// Whether a later iteration of its emergency was approved before an instant.
+fn overtaken(state: &State, case: &Case, end: Time) -> bool {
+    let Some(mine) = &case.release.says().iteration else { return false };
+    state.cases_of_emergency(&mine.grounds).any(|other| {
+        let theirs = other.release.says().iteration.as_ref();
+        theirs.is_some_and(|it| it.number > mine.number)
+            && other.approvals.iter().any(|it| it.header().issued < end)
+    })
+}
+
+/// The steps that hosts wait for, by what they say. `step` reads a step of a release's runbook.
+pub fn asked(
+    state: &State,
+    fleet: &Fleet,
+    step: impl Fn(&Case, &Name) -> Option<RunbookStep>,
+) -> Vec<Notice> {
+    let reports = fleet.hosts.iter().filter(|view| view.connected).flat_map(|view| {
+        let applications = view.report.iter().flat_map(|report| &report.applications);
+        applications.map(|report| (view.host_key, report))
+    });
+    let notices = reports.filter_map(|(host_key, report)| {
+        let awaited = Awaited::parse(&report.step)?;
+        let (case, booking) = state.booking(&report.order?)?;
+        let mut hosts = booking.booking.says().plan.hosts();
+        let host = hosts.find(|it| it.host_key == host_key)?.host.clone();
+        let step = step(case, &awaited.step);
+        Some(Notice {
+            index: booking.booking.index(),
+            statement: booking.booking.id(),
+            release: Some(case.release.id()),
+            what: What::StepAwaited,
+            cause: Cause::Asked(Box::new(Asked { host, host_key, awaited, step })),
+        })
+    });
+    notices.collect()
+}
+
+/// The packages whose runbooks [`asked`] needs.
+pub fn awaited_of<'a>(state: &'a State, fleet: &'a Fleet) -> impl Iterator<Item = &'a Case> {
+    let reports = fleet.hosts.iter().flat_map(|view| &view.report).flat_map(|it| &it.applications);
+    let waits = reports.filter(|report| Awaited::parse(&report.step).is_some());
+    waits.filter_map(|report| Some(state.booking(&report.order?)?.0))
+}
+
+/// How long until time may bring something to tell; `None` when it cannot.
+pub fn next_look(state: &State, now: Time) -> Option<Duration> {
+    let begun =
+        |order| state.booking(order).is_some_and(|(_, it)| it.booking.says().window.start <= now);
+    if live_bookings(state, now).iter().any(begun) {
+        return Some(TICK);
+    }
+    let ends = state.bookings_ending_after(now).filter(|(_, it)| it.cancelled.is_none());
+    let edges = ends
+        .map(|(_, it)| it.booking.says().window)
+        .map(|window| if now < window.start { window.start } else { window.end });
+    let policy = state.policy().and_then(|policy| policy.document().next_expiry_due(now));
+    let next = edges.chain(policy).min()?;
+    Some(next.since(now).min(LONGEST_WAIT))
+}
