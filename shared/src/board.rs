@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::authorise::rules::{
-    APPROVED, ASSESSED, CONSULTED, Condition, GROUNDED, ITERATION_APPROVED, REVIEWED, conditions,
+    APPROVED, ASSESSED, CONSULTED, Condition, FORMED, GROUNDED, ITERATION_APPROVED, REVIEWED,
+    conditions,
 };
 use crate::case::{BookingCase, Case, Verified};
 use crate::fold::State;
@@ -140,7 +141,7 @@ fn item<'a>(state: &'a State, case: &'a Case, at: Time) -> Option<Item<'a>> {
     let ballots = release.environments.iter().filter(|it| open.contains(it)).filter_map(|it| {
         let trial = Trial::new(state, case, it, at);
         trial.refuses(APPROVED, at)?;
-        let before = [GROUNDED, ITERATION_APPROVED, REVIEWED, ASSESSED, CONSULTED];
+        let before = [GROUNDED, FORMED, ITERATION_APPROVED, REVIEWED, ASSESSED, CONSULTED];
         Some(Ballot {
             environment: it,
             needed: needed(it),

@@ -153,6 +153,8 @@ codes! {
     ReviewOwed = "review-owed", "a change manager writes it: `cutover close --findings`";
     /// It cannot be closed yet.
     InProgress = "in-progress", "let its windows end, or cancel it: `cutover cancel`";
+    /// The submission does not name a form that the policy asks for.
+    FormMissing = "form-missing", "the submitter adds the form to the package and submits again";
 }
 
 impl Code {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
+use cutover_shared::authorise::rules::missing_forms;
 use cutover_shared::calendar::span::{When, WhenError};
 use cutover_shared::calendar::zone::Zone;
 use cutover_shared::digest::Digest;
@@ -84,6 +85,7 @@ pub async fn run(context: &Context, args: &SubmitArgs) -> Result<(), Failure> {
 
     let synced = client.sync().await?;
     let shown = statement(args, &packed, &synced.state, context.now())?;
+    has_forms(&synced.state, &shown)?;
     let beside = difference(context, &client, &synced.state, &shown, &side).await;
     if !context.confirm_beside(&shown, Some(&synced.state), beside.as_ref())? {
         return Ok(());
@@ -112,6 +114,21 @@ pub async fn run(context: &Context, args: &SubmitArgs) -> Result<(), Failure> {
     }
     more.extend(beside.map(|it| (it.name, it.value)));
     context.sink().appended(&appended, &more)
+}
+
+/// Refuses early what no host would take: a submission without a form that the policy asks for.
+fn has_forms(state: &State, shown: &Statement) -> Result<(), Refusal> {
+    let (Says::Release(release), Some(policy)) = (&shown.says, state.policy()) else {
+        return Ok(());
+    };
+    for environment in &release.environments {
+        let Ok(rule) = policy.rule(environment, release.change) else { continue };
+        if let Some(form) = missing_forms(rule, &release.forms).first() {
+            let facts = format!("the policy asks for forms/{form}.toml in {environment}");
+            return Err(Refusal::new(Code::FormMissing, facts));
+        }
+    }
+    Ok(())
 }
 
 /// What is different to the iteration before, or to the release whose place it takes. That it cannot be told

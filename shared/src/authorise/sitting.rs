@@ -17,7 +17,7 @@ use crate::time::Time;
 /// Rules that look at the order alone. A rule that is not named here, or in [`OF_WAVE`], is asked for each
 /// host: slow, and never wrong. A test holds that those named never tell two hosts apart.
 pub const OF_ORDER: &[u16] =
-    &[1, 2, 3, 6, 7, 8, 9, 10, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 26, 27, 61, 64, 66];
+    &[1, 2, 3, 6, 7, 8, 9, 10, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 26, 27, 29, 61, 64, 66];
 
 /// Rules that say the same to all hosts of a wave.
 pub const OF_WAVE: &[u16] = &[23];

@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use super::{Period, Spread, releases_of};
 use crate::authorise::rules::{
-    APPROVED, ASSESSED, CONDITIONS, CONSULTED, DELIVERED, GROUNDED, ITERATION_APPROVED, PROVEN,
-    REVIEWED,
+    APPROVED, ASSESSED, CONDITIONS, CONSULTED, DELIVERED, FORMED, GROUNDED, ITERATION_APPROVED,
+    PROVEN, REVIEWED,
 };
 use crate::case::Case;
 use crate::digest::Digest;
@@ -199,6 +199,7 @@ fn sides(
                 (ASSESSED, Side::Security),
                 (APPROVED, Side::Board),
                 (CONSULTED, Side::Department),
+                (FORMED, Side::Submitter),
                 (GROUNDED, Side::ChangeManager),
                 (ITERATION_APPROVED, Side::ChangeManager),
             ])

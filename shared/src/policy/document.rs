@@ -263,6 +263,9 @@ pub struct Rule {
     /// Owners other than the submitter who must have rehearsed it, the newest rehearsal a good one.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub rehearsals: u32,
+    /// Schemas of forms that a submission must name, whatever the coordinator asks of packages: an operator's own.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
+    pub forms: BTreeSet<Name>,
     /// The exceptions that can be made for one release, each by two owners.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub waivable: Vec<Waivable>,
@@ -381,6 +384,7 @@ impl Rule {
             consults: BTreeSet::new(),
             approval_lifetime: None,
             rehearsals: 0,
+            forms: BTreeSet::new(),
             waivable: Vec::new(),
         }
     }

@@ -338,6 +338,9 @@ const FORWARD: &[Example] = &[
         })
     }),
     (28, Code::NotRehearsed, And::Nobody, || Scene::under(|it| it.rules[1].rehearsals = 1)),
+    (29, Code::FormMissing, And::Nobody, || {
+        Scene::under(|it| it.rules[1].forms = names(&["agency-x"]))
+    }),
     (27, Code::ConditionOpen, And::Nobody, || {
         Scene::with(|world, _, way| {
             let says = Vote {

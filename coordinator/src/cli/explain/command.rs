@@ -64,6 +64,7 @@ impl Place<'_> {
             (Code::Held, Some(format!("cutover resume {name} --reason WHY"))),
             (Code::Returned, Some(self.submit_again(&name))),
             (Code::Denied, Some(self.submit_again(&name))),
+            (Code::FormMissing, Some(self.submit_again(&name))),
             (Code::PolicyExpired, Some("cutover policy install POLICY.json".to_owned())),
             (Code::WrongHost, Some(grant)),
         ];

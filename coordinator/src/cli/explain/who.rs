@@ -145,6 +145,7 @@ const fn roles(code: Code) -> &'static [Role] {
         | Code::Denied
         | Code::Superseded
         | Code::DigestMismatch
+        | Code::FormMissing
         | Code::Closed => &[Role::Submitter],
         Code::NotBooked
         | Code::NotReleased

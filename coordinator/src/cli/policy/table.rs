@@ -25,6 +25,7 @@ pub(super) fn text(policy: &PolicyDocument) -> String {
         "duties",
         "consults",
         "rehearsals",
+        "forms",
         "approvals last",
         "witnesses",
         "passes freezes",
@@ -93,7 +94,7 @@ fn key_row(entry: &KeyEntry) -> [String; 6] {
     ]
 }
 
-fn rule_row(rule: &Rule) -> [String; 16] {
+fn rule_row(rule: &Rule) -> [String; 17] {
     let after =
         rule.after.iter().map(|proof| format!("{} on {} hosts", proof.environment, proof.hosts));
     let waivable = rule.waivable.iter().map(|it| format!("{} by {}", it.exception, pair(it.by)));
@@ -110,6 +111,7 @@ fn rule_row(rule: &Rule) -> [String; 16] {
         word(&rule.duties),
         rule.consults.iter().map(Name::as_str).collect::<Vec<_>>().join(", "),
         if rule.rehearsals == 0 { String::new() } else { rule.rehearsals.to_string() },
+        rule.forms.iter().map(Name::as_str).collect::<Vec<_>>().join(", "),
         rule.approval_lifetime.map(span::format).unwrap_or_default(),
         if rule.witnesses == 0 { String::new() } else { rule.witnesses.to_string() },
         rule.freeze_override.map_or_else(|| "nobody".to_owned(), |role| pair([CHANGES, role])),

@@ -4,6 +4,7 @@ mod approval;
 mod consulting;
 mod emergency;
 mod exception;
+mod forms;
 mod halting;
 mod moment;
 mod rehearsing;
@@ -16,6 +17,7 @@ use crate::refusal::{Code, Refusal};
 use crate::statement::Verdict;
 
 pub use consulting::{Answer, Condition, Standpoint, conditions, standpoints};
+pub use forms::missing_forms;
 pub use moment::unproven_before;
 pub use rehearsing::rehearsed_by;
 
@@ -86,6 +88,8 @@ pub const CONSULTED: u16 = 26;
 pub const CONDITIONS: u16 = 27;
 /// Somebody else rehearsed it.
 pub const REHEARSED: u16 = 28;
+/// The submission names the forms that the policy asks for.
+pub const FORMED: u16 = 29;
 
 /// Everything that must hold to go forward, in the order in which refusals are told. That one release, one
 /// package and one environment run through all of it is seen to by the fold (`fold::examine`): what does
@@ -139,6 +143,12 @@ pub const FORWARD: &[Rule] = &[
         consulting::conditions_met,
     ),
     Rule::new(REHEARSED, Stage::Booking, "somebody else rehearsed it", rehearsing::rehearsed),
+    Rule::new(
+        FORMED,
+        Stage::Booking,
+        "it has the forms that the policy asks for",
+        forms::forms_named,
+    ),
 ];
 
 /// Everything that must hold for an ordered return.

@@ -21,8 +21,8 @@ pub use trial::Trial;
 
 use super::State;
 use crate::authorise::rules::{
-    APPROVED, ASSESSED, CONDITIONS, CONSULTED, DELIVERED, GROUNDED, ITERATION_APPROVED, PROVEN,
-    REVIEWED, SUPERSEDED,
+    APPROVED, ASSESSED, CONDITIONS, CONSULTED, DELIVERED, FORMED, GROUNDED, ITERATION_APPROVED,
+    PROVEN, REVIEWED, SUPERSEDED,
 };
 use crate::case::{BookingCase, Case};
 use crate::digest::Digest;
@@ -309,7 +309,7 @@ fn judged(case: &Case, trial: &Trial<'_>, now: Time) -> Option<(Lifecycle, Strin
         let word = if review.is_some() { Lifecycle::InReview } else { Lifecycle::Submitted };
         return Some((word, refusal.facts));
     }
-    let missing = [GROUNDED, ITERATION_APPROVED, ASSESSED, APPROVED, CONSULTED];
+    let missing = [GROUNDED, FORMED, ITERATION_APPROVED, ASSESSED, APPROVED, CONSULTED];
     let refusal = missing.into_iter().find_map(|number| trial.refuses(number, now))?;
     let begun = !votes.is_empty()
         || !case.consults.is_empty()

@@ -9,9 +9,9 @@ use cutover_shared::log::TreeHead;
 use cutover_shared::policy::{Department, Exception, LogEpoch, PolicyDocument, Role, Rule};
 use cutover_shared::refusal::Code;
 use cutover_shared::statement::{
-    ChangeType, Consult, Event, Freeze, Judgement, OnHalt, Override, PassedFreeze, Rehearsal,
-    Rehearsed, Review, Standard, Statement, Task, TaskChange, TaskKind, Template, Verdict, Vote,
-    Waiver, WindowRelease,
+    ChangeType, Consult, Event, FormUsed, Freeze, Judgement, OnHalt, Override, PassedFreeze,
+    Rehearsal, Rehearsed, Review, Standard, Statement, Task, TaskChange, TaskKind, Template,
+    Verdict, Vote, Waiver, WindowRelease,
 };
 use cutover_shared::window::Window;
 
@@ -46,6 +46,7 @@ pub(super) fn controls() -> Vec<Attack> {
         confirmed("a condition that is met", "", "bob"),
         passing(true).0.attack("a freeze that is passed", ""),
         ahead(true).attack("a change approved ahead", ""),
+        with_form(true).attack("a form that the policy asks for", ""),
         halting(2).brought_to(Entrance::Return, "a halt", ""),
         after_the_loss(true).attack("a log after a loss", ""),
     ]
@@ -239,6 +240,27 @@ fn with_open_condition() -> Offer {
     Offer::honest(&world, "s1", booking).unasked()
 }
 
+/// A release for staging, where the policy asks for a form of an operator's own; with that, or without.
+fn with_form(is_there: bool) -> Offer {
+    let mut document = document(1);
+    document.rules[0].forms = names(&["agency-x"]);
+    let mut world = World::with_policy(document);
+    let package = Digest::of(b"1.0");
+    let mut submitted = release("1.0", package);
+    submitted.environments = names(&["staging"]);
+    if is_there {
+        let (form, digest) = (name("agency-x"), Digest::of(b"the schema"));
+        submitted.forms.insert(FormUsed { form, version: 1, digest });
+    }
+    let release = world.say(&["sue"], submitted).unwrap();
+    let environments = names(&["staging"]);
+    world.say(&["lib"], Review { release, environments, verdict: Verdict::Complete }).unwrap();
+    let booking = world.book((release, package), "staging", &[&["s1"]]);
+    world.release_window(Way { release, package, booking });
+    world.now = at(1000);
+    Offer::honest(&world, "s1", booking)
+}
+
 /// A host that is to go back because so many others of its booking failed.
 fn halting(failed: usize) -> Offer {
     let mut world = World::new();
@@ -298,6 +320,17 @@ fn offered() -> Vec<Attack> {
             )
             .by(COORDINATOR, CONDITIONS)
             .refused(Code::ConditionOpen, "not confirmed: \"the backup is done\" of bea"),
+        with_form(false)
+            .unasked()
+            .attack(
+                "form-left-out",
+                "Whoever has the coordinator lets a release in without a form that the agency asks for.",
+            )
+            .by(COORDINATOR, "PROCESS 4: forms that are defined later are asked for too")
+            .refused(
+                Code::FormMissing,
+                "staging asks for agency-x, which the submission does not name",
+            ),
         passing
             .unasked()
             .attack(
