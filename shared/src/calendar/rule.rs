@@ -453,6 +453,10 @@ mod tests {
                 );
             }
         }
+        let within = ["2026-01-15", "2026-02-01"];
+        for rule in ["FREQ=MONTHLY;BYMONTHDAY=1,15", "FREQ=YEARLY;BYMONTHDAY=1,15"] {
+            assert_eq!(dates(rule, "2026-01-01", "2026-01-02", 2), within, "the same period");
+        }
     }
 
     #[test]

@@ -241,7 +241,7 @@ fn read_body(body: &str) -> Result<(&str, TreeHead), CheckpointError> {
     let root = lines.next().and_then(|line| BASE64_STANDARD.decode(line).ok());
     let root: [u8; 32] =
         root.and_then(|root| root.try_into().ok()).ok_or(malformed("the root is not a hash"))?;
-    if lines.next() != Some("") || lines.next().is_some() {
+    if lines.next() != Some("") {
         return Err(malformed("extension lines are not used in this log"));
     }
     Ok((origin, TreeHead { size, root: Digest::from_bytes(root) }))

@@ -6,9 +6,9 @@ use std::time::Duration;
 use cutover_shared::digest::Digest;
 use cutover_shared::key::KeyId;
 use cutover_shared::protocol::Fleet;
-use cutover_shared::refusal::Code;
+use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::rollout::check::{Fault, check};
-use cutover_shared::rollout::{self, Plan, Standing};
+use cutover_shared::rollout::{self, Plan, Standing, WaitingOn};
 use cutover_shared::statement::{
     Assessment, Freeze, Hold, Judgement, OnHalt, Resume, Review, Verdict,
 };
@@ -320,4 +320,32 @@ fn who_is_silent_was_cleared_and_is_away() {
     assert!(Held::of(&ended).untrue(2, silent(1200)), "it has ended");
     let host: KeyId = key("p3").public().id();
     assert!(away.fleet.hosts.iter().any(|it| it.host_key == host));
+}
+
+#[test]
+fn what_the_window_is_said_to_be_is_so_to_the_instant() {
+    let holds = |code: Code, now: Time| {
+        let held = Held::of(&scene()).at(now);
+        let reason = WaitingOn::Rule(Refusal::new(code, "facts"));
+        let faults = held.with(2, Standing::Waiting(reason));
+        let untrue =
+            |it: &Fault| matches!(it, Fault::ReasonUntrue { host, .. } if *host == name(HOSTS[2]));
+        !faults.iter().any(untrue)
+    };
+    let edges = [
+        (Code::WindowNotOpen, at(1000) - millisecond(), at(1000)),
+        (Code::WindowTooShort, at(1850) + millisecond(), at(1850)),
+        (Code::WindowClosed, at(2000), at(2000) - millisecond()),
+    ];
+    for (code, true_at, untrue_at) in edges {
+        assert_eq!((holds(code, true_at), holds(code, untrue_at)), (true, false), "{code}");
+    }
+    let mut waves = scene();
+    (waves.waves, waves.healthy_for) = (vec![1, 5], 60);
+    let unproven = |now: Time| {
+        let reason = WaitingOn::Rule(Refusal::new(Code::WaveNotProven, "facts"));
+        let faults = Held::of(&waves).at(now).with(2, Standing::Waiting(reason));
+        faults.iter().any(|it| matches!(it, Fault::ReasonUntrue { .. }))
+    };
+    assert!(!unproven(at(1160) - millisecond()) && unproven(at(1160)));
 }

@@ -7,7 +7,8 @@ use cutover_shared::authorise::{self, Question};
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::Envelope;
 use cutover_shared::policy::{
-    Department, Exception, KeyStatus, PolicyDocument, Role, Rule, Waivable,
+    Department, Duties, Exception, KeyStatus, MAX_WITNESSES, PolicyDocument, Role, Rule, Waivable,
+    WitnessKey,
 };
 use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::statement::{
@@ -483,4 +484,46 @@ fn a_reviewer_holds_no_other_duty_in_that_environment() {
     assert_eq!(ask(&world, way), None, "she has reviewed it for another environment");
     world.say(&["bea"], review(&["production"])).unwrap();
     assert_eq!(ask(&world, way), Some(Code::DutiesNotSeparate), "and votes on it");
+
+    // Where only the submitter is apart, others may hold two duties.
+    let mut lax = world.state.policy().unwrap().document().clone();
+    lax.version = 2;
+    lax.rules[1].duties = Duties::SubmitterApart;
+    world.now = at(999);
+    world.say(&["root"], lax).unwrap();
+    world.now = at(1000);
+    assert_eq!(ask(&world, way), None);
+}
+
+#[test]
+fn a_policy_tells_each_of_its_faults() {
+    let faults = |change: &dyn Fn(&mut PolicyDocument)| {
+        let mut document = document(1);
+        change(&mut document);
+        document.faults()
+    };
+    let witnesses = |document: &mut PolicyDocument, count: usize| {
+        let witness = |number: usize| WitnessKey {
+            name: format!("w{number}.witness.test"),
+            owner: name(&format!("w{number}")),
+            email: "w@example.org".to_owned(),
+            key: key(&format!("w{number}")).public(),
+        };
+        document.witnesses = (0..count).map(witness).collect();
+    };
+    assert_eq!(faults(&|it| witnesses(it, MAX_WITNESSES)), Vec::<String>::new());
+    for more in [MAX_WITNESSES + 1, MAX_WITNESSES + 2] {
+        assert!(faults(&|it| witnesses(it, more))[0].starts_with("witnesses: "), "{more}");
+    }
+    let standing = |rule: usize, seconds: u64| {
+        let longest = Duration::from_mins(10);
+        let found = faults(&|it| {
+            it.rules[rule].longest_window = longest;
+            it.rules[rule].standing_window = Some(Duration::from_secs(seconds));
+        });
+        found.iter().any(|it| it.contains("standing_window"))
+    };
+    assert!(!standing(2, 600) && !standing(2, 1), "an emergency's, as long as a window at most");
+    assert!(standing(2, 601) && standing(2, 0));
+    assert!(standing(0, 300) && standing(1, 300), "no other change has one");
 }

@@ -436,6 +436,8 @@ fn what_stands_against() {
         result,
     };
     assert!(against(step(StepResult::Failed { reason: because() }).into()));
+    assert_eq!(StepResult::Failed { reason: because() }.text(), because());
+    assert_eq!(StepResult::Done { note: "It took long.".to_owned() }.text(), "It took long.");
     assert!(!against(step(StepResult::Done { note: String::new() }).into()));
     let told = |event| outcome("p1", way, event, at(0));
     assert!(against(told(Event::Returned { step: because(), reason: because() }).into()));

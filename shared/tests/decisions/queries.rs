@@ -257,3 +257,17 @@ fn what_was_said_is_the_same_wherever_it_stands() {
     one.submit("1.0");
     assert!(!one.state.said_alike(&other.state) && !other.state.said_alike(&one.state));
 }
+
+#[test]
+fn a_host_is_booked_by_the_name_that_was_signed_and_no_other() {
+    let mut world = World::new();
+    let (release, package) = world.submit("1.0");
+    world.approve(release, package);
+    let window = Window { start: at(1000), end: at(2000) };
+    let mut says = booking((release, package), "staging", &[&["s1"]], window);
+    says.plan.waves[0].hosts[0].host = name("s9");
+    let order = world.say(&["max"], says).unwrap();
+    let (_, booked) = world.state.booking(&order).unwrap();
+    let named: Vec<_> = booked.booking.says().plan.hosts().map(|it| it.host.clone()).collect();
+    assert_eq!(named, [name("s9")]);
+}

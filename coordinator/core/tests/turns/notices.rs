@@ -1,14 +1,18 @@
-//! Of what a freeze is news: of the windows that it found, and what was still to come of them.
+//! What is told to whom: of a freeze what it found, of a question whom it is for, of an end what failed.
 
 use std::collections::BTreeSet;
 
-use cutover_coordinator_core::outbox::{What, notices};
+use cutover_coordinator_core::outbox::{Routes, Setting, What, deliveries, message, notices};
+use cutover_shared::calendar::zone::Zone;
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::Envelope;
-use cutover_shared::statement::{Cancel, Event, Freeze, Says, Statement};
+use cutover_shared::policy::Department;
+use cutover_shared::statement::{
+    Cancel, Consult, Event, Freeze, Outcome, Reading, Says, Statement,
+};
 
 use crate::STAGE;
-use crate::scene::{SHOP, Scene, key, minutes, names, time};
+use crate::scene::{SHOP, Scene, key, minutes, name, names, returned, time};
 
 /// A freeze that was logged, and can be asked about again.
 struct Logged {
@@ -105,4 +109,69 @@ fn it_is_news_of_windows_that_it_covers_and_that_nobody_has_given_up() {
     scene.now = window.start;
     let after = all_day(&mut scene, &["web", SHOP]);
     assert_eq!(told(&scene, &after), nobody, "it was given up");
+}
+
+#[test]
+fn a_question_is_told_to_those_who_speak_for_its_department() {
+    let mut scene = Scene::new();
+    let mut next = scene.state.policy().unwrap().document().clone();
+    next.version = 2;
+    next.departments = vec![Department { name: name("networks"), owners: names(["bea"]) }];
+    scene.say("ruth", next);
+    let release = scene.submit("1.0");
+    let asked = Consult::Asked {
+        release,
+        environments: names(["production"]),
+        department: name("networks"),
+        question: "Is there room?".to_owned(),
+        mandatory: true,
+    };
+    let asked = log(&mut scene, asked);
+    let told = notices(&scene.state, asked.index, asked.id, &asked.statement);
+    let [notice] = told[..] else { panic!("{told:?}") };
+    let routes = Routes { mail: true, ..Routes::default() };
+    let found = deliveries(&scene.state, &routes, notice);
+    let to: Vec<_> = found.iter().map(|it| it.to.recipient().to_owned()).collect();
+    assert_eq!(to, ["bea@example.org", "sam@example.org"]);
+}
+
+#[test]
+fn of_an_end_the_checks_that_failed_are_told() {
+    let mut scene = Scene::new();
+    let release = scene.submit("1.0");
+    scene.approve(release);
+    let booking = scene.book(release, "staging", &[&STAGE]);
+    scene.arm(booking);
+    scene.wait(minutes(10));
+    let reading = |check: &str, healthy| Reading {
+        check: check.to_owned(),
+        time: scene.now,
+        healthy,
+        detail: "as found".to_owned(),
+    };
+    let outcome = Outcome {
+        host: name("stage-1"),
+        host_key: key("stage-1").public().id(),
+        application: name(SHOP),
+        generation: 1,
+        order: booking,
+        release,
+        package: Digest::of(b"1.0"),
+        event: returned(),
+        running: None,
+        started: scene.now,
+        ended: scene.now,
+        readings: vec![reading("front-page", false), reading("database", true)],
+        clearances: Vec::new(),
+    };
+    let envelope = Statement::new(scene.now, outcome).signed_by([&key("stage-1")]);
+    let (index, statement) = (scene.state.next_index(), Statement::read(&envelope).unwrap());
+    let id = scene.add_envelope(&envelope);
+    let told = notices(&scene.state, index, id, &statement);
+    let setting = Setting { zone: &Zone::utc(), organizer: "c@example.org", attendee: "" };
+    let message = message(&scene.state, &setting, &told[0], &statement).unwrap();
+    let failed = message.data["host"]["failed-checks"].as_array().unwrap();
+    assert_eq!(failed.len(), 1);
+    assert!(failed[0].as_str().unwrap().contains("front-page: as found"), "{failed:?}");
+    assert!(message.text.contains("front-page") && !message.text.contains("database"));
 }

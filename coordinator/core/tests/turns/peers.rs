@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cutover_coordinator_core::{
-    Activations, Asked, Brought, Conduct as _, Peer, Planner, Register, Rules, Turn, brought_again,
-    clear, not_shorter,
+    Activations, Asked, Brought, Conduct as _, Peer, Planner, Register, Rules, Situation, Turn,
+    brought_again, clear, not_shorter,
 };
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::Envelope;
@@ -368,4 +368,48 @@ fn what_is_brought_is_for_this_log_and_from_who_may_bring_it() {
     let wire = key("stage-1 transport").public();
     assert!(Brought::read(&strange, person, &wire, &log).is_ok());
     assert_eq!(Brought::read(&strange, machine, &wire, &log).unwrap_err().code, Code::RoleMissing);
+}
+
+#[test]
+fn one_looks_for_an_ordered_return_until_all_have_said_what_came_of_it() {
+    let mut desk = Desk::new();
+    for version in ["1.0", "1.1"] {
+        let release = desk.scene.submit(version);
+        desk.scene.approve(release);
+        desk.scene.deploy(release, "staging", &STAGE);
+        desk.scene.wait(minutes(60));
+    }
+    let (from, to) = (Digest::of(b"1.1"), Digest::of(b"1.0"));
+    let order = desk.scene.roll_back("staging", &STAGE, from, to);
+    let second = Some(Duration::from_secs(1));
+    assert_eq!(desk.round(0).next, second);
+    desk.scene.report("stage-1", order, Event::RolledBack);
+    assert_eq!(desk.round(0).next, second);
+    desk.scene.report("stage-2", order, Event::RolledBack);
+    assert_eq!(desk.round(0).next, None);
+}
+
+#[test]
+fn bytes_are_for_the_host_whose_turn_has_come() {
+    let mut desk = Desk::new();
+    let booking = desk.booked(&STAGE);
+    desk.scene.arm(booking);
+    desk.scene.wait(minutes(10));
+    for it in STAGE {
+        desk.connect(it);
+    }
+    let package = Digest::of(b"1.0");
+    let now = desk.scene.now;
+    desk.register.cleared(&host("stage-1"), booking, Phase::Start, now);
+    let may_fetch = |desk: &mut Desk, of: &str| {
+        let fleet = desk.register.fleet(now).clone();
+        let situation = Situation { state: &desk.scene.state, fleet: &fleet, now };
+        Rules.may_fetch(&situation, &host(of), &package).map_err(|it| it.code)
+    };
+    assert_eq!(may_fetch(&mut desk, "stage-1"), Ok(()));
+    assert_eq!(may_fetch(&mut desk, "stage-2"), Err(Code::NotCleared), "one at once");
+    assert_eq!(may_fetch(&mut desk, "web-1"), Err(Code::NotReleased));
+    desk.scene.report("stage-1", booking, Event::Committed);
+    assert_eq!(may_fetch(&mut desk, "stage-1"), Err(Code::NotCleared), "it has it");
+    assert_eq!(may_fetch(&mut desk, "stage-2"), Ok(()));
 }

@@ -286,7 +286,7 @@ struct Observance {
     is_daylight: bool,
 }
 
-fn offset(seconds: i32) -> String {
+pub(super) fn offset(seconds: i32) -> String {
     let sign = if seconds < 0 { '-' } else { '+' };
     let all = seconds.unsigned_abs();
     let (hours, minutes, rest) = (all / 3600, all / 60 % 60, all % 60);

@@ -207,3 +207,30 @@ fn what_is_off_is_off() {
     let it = import(&off, None).unwrap().remove(0);
     assert_eq!(starts(&it, "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z").len(), 1);
 }
+
+#[test]
+fn a_file_may_be_as_large_as_the_limit() {
+    let large = |length| import(&"x".repeat(length), None).unwrap_err()[0].problem.clone();
+    assert!(!large(MAX_BYTES).starts_with("larger"));
+    assert!(
+        large(MAX_BYTES + 1).starts_with("larger") && large(MAX_BYTES + 2).starts_with("larger")
+    );
+}
+
+#[test]
+fn a_window_is_named_after_its_summary() {
+    let named = |summary: &str| {
+        let text = event("DTSTART:20260302T100000Z\nDTEND:20260302T110000Z");
+        let text = text.replace("SUMMARY:Patch night", &format!("SUMMARY:{summary}"));
+        import(&text, None).unwrap()[0].window.document().name.to_string()
+    };
+    assert_eq!(named("Patch night"), "patch-night");
+    assert_eq!(named("..Night of v1.2_b!"), "night-of-v1.2_b");
+    assert_eq!(named("!!"), "window");
+}
+
+#[test]
+fn offsets_have_a_sign_and_as_few_digits_as_there_are() {
+    let written = [0, 3600, -3600, 20_700, -17_762].map(export::offset);
+    assert_eq!(written, ["+0000", "+0100", "-0100", "+0545", "-045602"]);
+}

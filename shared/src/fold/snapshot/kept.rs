@@ -539,3 +539,24 @@ impl<K: Kept + Ord, V: Kept> Kept for BTreeMap<K, V> {
         from.pairs()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_before_and_after_the_epoch_are_read_back() {
+        for text in [
+            "1969-12-31T23:59:59.999Z",
+            "1900-01-01T00:00:00Z",
+            "1970-01-01T00:00:00Z",
+            "2026-03-02T10:00:00Z",
+        ] {
+            let time: Time = text.parse().unwrap();
+            let mut writer = Writer::default();
+            time.write(&mut writer);
+            let mut reader = Reader::new(&writer.bytes);
+            assert_eq!(Time::read(&mut reader).ok(), Some(time), "{text}");
+        }
+    }
+}

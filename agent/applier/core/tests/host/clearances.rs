@@ -235,6 +235,16 @@ fn the_signed_time_may_be_off_by_as_much_as_asking_took() {
 }
 
 #[test]
+fn an_answer_may_take_as_long_as_a_clearance_is_good() {
+    for (took, expected) in [(millis(60_000), None), (millis(60_001), Some(Code::NotCleared))] {
+        let (mut bench, way, asked) = asked();
+        bench.monotonic += took;
+        bench.clear(asked);
+        assert_eq!(bench.refused(), expected.map(|code| (way.booking, code)));
+    }
+}
+
+#[test]
 fn a_clock_that_went_back_is_refused_until_an_operator_accepts_it() {
     let mut bench = Bench::new();
     let (way, next) = (bench.order("1.0"), bench.order("1.1"));
