@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use cutover_coordinator_core::outbox::{Routes, Setting, What, deliveries, message, notices};
+use cutover_coordinator_core::outbox::{
+    Notice, Routes, Setting, What, deliveries, message, notices,
+};
 use cutover_shared::calendar::zone::Zone;
 use cutover_shared::digest::Digest;
 use cutover_shared::dsse::Envelope;
@@ -32,7 +34,7 @@ fn log(scene: &mut Scene, says: impl Into<Says>) -> Logged {
 fn told(scene: &Scene, it: &Logged) -> BTreeSet<Digest> {
     let told = notices(&scene.state, it.index, it.id, &it.statement);
     assert!(told.iter().all(|notice| notice.what == What::Frozen && notice.statement == it.id));
-    told.iter().map(|notice| notice.release).collect()
+    told.iter().map(Notice::subject).collect()
 }
 
 fn freeze(scene: &Scene, applications: &[&str], start: &str, end: &str) -> Freeze {
@@ -128,7 +130,7 @@ fn a_question_is_told_to_those_who_speak_for_its_department() {
     };
     let asked = log(&mut scene, asked);
     let told = notices(&scene.state, asked.index, asked.id, &asked.statement);
-    let [notice] = told[..] else { panic!("{told:?}") };
+    let [notice] = &told[..] else { panic!("{told:?}") };
     let routes = Routes { mail: true, ..Routes::default() };
     let found = deliveries(&scene.state, &routes, notice);
     let to: Vec<_> = found.iter().map(|it| it.to.recipient().to_owned()).collect();
@@ -168,7 +170,8 @@ fn of_an_end_the_checks_that_failed_are_told() {
     let (index, statement) = (scene.state.next_index(), Statement::read(&envelope).unwrap());
     let id = scene.add_envelope(&envelope);
     let told = notices(&scene.state, index, id, &statement);
-    let setting = Setting { zone: &Zone::utc(), organizer: "c@example.org", attendee: "" };
+    let (zone, now) = (&Zone::utc(), scene.now);
+    let setting = Setting { zone, organizer: "c@example.org", attendee: "", now };
     let message = message(&scene.state, &setting, &told[0], &statement).unwrap();
     let failed = message.data["host"]["failed-checks"].as_array().unwrap();
     assert_eq!(failed.len(), 1);
