@@ -333,11 +333,11 @@ fn read_package(context: &Context, path: &Path) -> Result<Listing, Failure> {
 }
 
 async fn print(context: &Context, args: &PrintArgs) -> Result<(), Failure> {
-    let (checked, facts) = if Path::new(&args.what).exists() {
+    let (checked, facts, besides) = if Path::new(&args.what).exists() {
         let catalogue = catalogue(context, &args.schemas).await?;
         let listing = read_package(context, Path::new(&args.what))?;
         let checked = check::examine(&listing, &catalogue);
-        (checked, Facts::new())
+        (checked, Facts::new(), Vec::new())
     } else {
         let mut client = context.connect().await?;
         let synced = client.sync().await?;
@@ -345,9 +345,10 @@ async fn print(context: &Context, args: &PrintArgs) -> Result<(), Failure> {
         let release = case.release.says();
         let catalogue = client.catalogue_of(release).await?;
         let listing = client.listing(release.package).await?;
-        (check::examine(&listing, &catalogue), facts::of_case(case))
+        let besides = facts::besides(&synced.state, case, context.now());
+        (check::examine(&listing, &catalogue), facts::of_case(case), besides)
     };
-    let pages = pages(args, &checked, &facts)?;
+    let pages = pages(args, &checked, &facts, &besides)?;
     if args.html {
         return file::give(context, "page", &page::html(&pages), args.output.as_deref());
     }
@@ -357,14 +358,19 @@ async fn print(context: &Context, args: &PrintArgs) -> Result<(), Failure> {
     context.sink().result(&pages, |pages| page::text(pages))
 }
 
-fn pages(args: &PrintArgs, checked: &Checked, facts: &Facts) -> Result<Vec<Page>, Failure> {
+fn pages(
+    args: &PrintArgs,
+    checked: &Checked,
+    facts: &Facts,
+    besides: &[(&str, String)],
+) -> Result<Vec<Page>, Failure> {
     let mut known = checked.manifest.as_ref().map(of_manifest).unwrap_or_default();
     known.extend(facts.iter().map(|(fact, text)| (*fact, text.clone())));
     let wanted = checked
         .forms
         .values()
         .filter(|it| args.form.as_deref().is_none_or(|id| it.schema().id() == id));
-    let pages: Vec<Page> = wanted.map(|form| Page::of(form, &known)).collect();
+    let pages: Vec<Page> = wanted.map(|form| Page::of(form, &known, besides)).collect();
     if pages.is_empty() {
         let what = args.form.as_deref().unwrap_or("form");
         return Err(Failure::not_found(format!(

@@ -40,6 +40,7 @@ pub mod package;
 pub mod passing;
 pub mod policy;
 pub mod readable;
+mod rehearsals;
 pub mod resume;
 pub mod review;
 pub mod rollback;

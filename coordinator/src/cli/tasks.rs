@@ -152,6 +152,21 @@ fn list(context: &Context, args: &ListArgs, state: &State, now: Time) -> Result<
     })
 }
 
+/// Every task of a release, for programs, and each in a line.
+pub(super) fn told(state: &State, case: &Case, now: Time) -> Vec<(Value, String)> {
+    let tell = |task: Task| {
+        let line = format!(
+            "{}: {}, {}{}",
+            name(case, task.kind),
+            state_text(&task.state),
+            whose(&task),
+            task.due.map(|due| format!(", due {due}")).unwrap_or_default()
+        );
+        (value(case, &task), line)
+    };
+    tasks(state, case, now).into_iter().map(tell).collect()
+}
+
 /// The task that is called so, and its release.
 fn find<'s>(
     state: &'s State,

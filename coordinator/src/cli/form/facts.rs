@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 
 use cutover_shared::case::{Case, Verified};
+use cutover_shared::fold::State;
 use cutover_shared::name::Name;
 use cutover_shared::package::form::fact::{Facts, named};
 use cutover_shared::statement::{Event, Judgement, Verdict};
 use cutover_shared::time::Time;
+
+use crate::cli::rehearsals::rehearsals;
+use crate::cli::tasks;
 
 /// Everything that is known of a release so far; what has not happened is not there.
 pub(super) fn of_case(case: &Case) -> Facts {
@@ -21,6 +25,17 @@ pub(super) fn of_case(case: &Case) -> Facts {
     let later = decided(case).into_iter().chain(carried_out(case));
     facts.extend(named(later.filter_map(|(name, text)| Some((name, text?)))));
     facts
+}
+
+/// What the log tells besides, for which no form has a field: tasks and rehearsals.
+pub(super) fn besides(state: &State, case: &Case, now: Time) -> Vec<(&'static str, String)> {
+    let tasks = tasks::told(state, case, now).into_iter().map(|(_, line)| line);
+    let rehearsals = rehearsals(case).into_iter().map(|it| it.text());
+    let none = || "(none)".to_owned();
+    vec![
+        ("Tasks", lines(tasks).unwrap_or_else(none)),
+        ("Rehearsals", lines(rehearsals).unwrap_or_else(none)),
+    ]
 }
 
 /// What people decided about it.

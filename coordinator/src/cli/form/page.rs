@@ -42,8 +42,8 @@ struct Row {
 }
 
 impl Page {
-    /// The page of `form`, with `facts` for what nobody fills in.
-    pub(super) fn of(form: &Form, facts: &Facts) -> Self {
+    /// The page of `form`, with `facts` for what nobody fills in, and below what the log tells besides.
+    pub(super) fn of(form: &Form, facts: &Facts, besides: &[(&str, String)]) -> Self {
         let mut parts = Vec::new();
         for section in form.schema().sections() {
             for (number, place) in form.places(section).iter().enumerate() {
@@ -64,6 +64,14 @@ impl Page {
                 });
                 parts.push(Part { heading, rows: rows.collect() });
             }
+        }
+        if !besides.is_empty() {
+            let row = |(label, text): &(&str, String)| Row {
+                label: (*label).to_owned(),
+                text: text.clone(),
+            };
+            let rows = besides.iter().map(row).collect();
+            parts.push(Part { heading: "Tasks and rehearsals".to_owned(), rows });
         }
         let schema = form.schema();
         Self { title: schema.title().to_owned(), schema: schema.name(), parts }
@@ -165,7 +173,7 @@ mod tests {
             ("log.release", "R-7".to_owned()),
             ("rollback.steps", "1. Stop.\n2. Go back.".to_owned()),
         ]);
-        Page::of(&form.form.unwrap(), &facts)
+        Page::of(&form.form.unwrap(), &facts, &[("Tasks", "stage: open".to_owned())])
     }
 
     #[test]
@@ -193,6 +201,8 @@ mod tests {
         assert!(html.contains("Office of &lt;b&gt;Examples&lt;/b&gt; &amp; Sons"), "{html}");
         assert!(!html.contains("<b>") && !html.contains("<script") && !html.contains("http"));
         assert!(html.contains("<tr><th>Release</th><td>R-7</td></tr>"));
+        assert!(html.contains("<h2>Tasks and rehearsals</h2>"), "{html}");
+        assert!(html.contains("<tr><th>Tasks</th><td>stage: open</td></tr>"), "{html}");
         assert!(html.trim_end().ends_with("</html>"));
     }
 }

@@ -16,6 +16,8 @@ use crate::cli::drift::DriftReport;
 use crate::cli::exceptions::{ExceptionReport, exceptions};
 use crate::cli::names;
 use crate::cli::output::table;
+use crate::cli::rehearsals::{RehearsalReport, rehearsals};
+use crate::cli::tasks;
 
 /// One release in the list.
 #[derive(Debug, PartialEq, Serialize)]
@@ -133,6 +135,11 @@ pub(super) struct ReleaseReport {
     state: Lifecycle,
     detail: String,
     environments: Vec<EnvironmentReport>,
+    /// What is to be done for it, and what was.
+    tasks: Vec<serde_json::Value>,
+    #[serde(skip)]
+    task_lines: Vec<String>,
+    rehearsals: Vec<RehearsalReport>,
 }
 
 /// A release in one environment.
@@ -216,7 +223,11 @@ impl ReleaseReport {
                 detail: it.detail,
             }
         });
+        let (tasks, task_lines) = tasks::told(state, case, now).into_iter().unzip();
         Self {
+            tasks,
+            task_lines,
+            rehearsals: rehearsals(case),
             release: names::number(case),
             iteration: iteration(case),
             id: case.release.id(),
@@ -267,6 +278,8 @@ impl ReleaseReport {
         if let Some(start) = self.requested_start {
             lines.push(format!("requested  {start}"));
         }
+        lines.extend(self.rehearsals.iter().map(|it| format!("rehearsed  {}", it.text())));
+        lines.extend(self.task_lines.iter().map(|line| format!("task       {line}")));
         for environment in &self.environments {
             lines.push(String::new());
             let EnvironmentReport { environment, state, detail, exceptions, bookings } =
@@ -416,7 +429,9 @@ fn waiting(on: &WaitingOn) -> (Option<&'static str>, Option<String>) {
 mod tests {
     use cutover_shared::protocol::{ApplicationReport, HostReport as Heard, HostView};
     use cutover_shared::refusal::Code;
-    use cutover_shared::statement::{Event, Freeze, Override, PassedFreeze, Statement};
+    use cutover_shared::statement::{
+        Event, Freeze, Override, PassedFreeze, Rehearsal, Rehearsed, Statement,
+    };
 
     use super::*;
     use crate::cli::names::scene::{SHOP, Scene, key, minutes, name, names, returned};
@@ -495,6 +510,37 @@ mod tests {
         });
         let shown = report(&scene, &fleet, release);
         assert!(shown.text().contains("fetching 1.00 KiB of 4.00 KiB"), "{}", shown.text());
+    }
+
+    #[test]
+    fn tasks_and_rehearsals_are_shown() {
+        let mut scene = Scene::new();
+        let release = scene.submit("1.0");
+        scene.approve(release);
+        let rehearsal = Rehearsal {
+            release,
+            package: scene.state.case(&release).unwrap().release.says().package,
+            earlier: None,
+            result: Rehearsed::Passed { applied_in: minutes(2), returned_in: minutes(1) },
+            steps: Vec::new(),
+            sandbox: "bubblewrap".to_owned(),
+            transcript: Digest::of(b"transcript"),
+        };
+        scene.say("olga", rehearsal);
+        let shown = report(&scene, &fleet(&scene), release);
+        let text = shown.text();
+        for part in [
+            "rehearsed  passed, olga, ",
+            ": applied in 2m, taken back in 1m",
+            "task       stage: done ",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        let json = serde_json::to_value(&shown).unwrap();
+        assert_eq!(
+            (&json["tasks"][0]["task"], &json["rehearsals"][0]["passed"]),
+            (&"stage".into(), &true.into())
+        );
     }
 
     #[test]
