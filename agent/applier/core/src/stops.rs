@@ -41,7 +41,7 @@ impl Core {
         let retired = || {
             opened.state().host(&self.host_key.public().id()).is_some_and(|it| it.retired.is_some())
         };
-        let against = stops(refusal.code) || refusal.code == Code::WrongHost && retired();
+        let against = stops(refusal.code) || retired();
         if !against {
             return;
         }
