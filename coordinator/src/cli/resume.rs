@@ -41,12 +41,12 @@ fn statement(args: &ResumeArgs, state: &State, now: Time) -> Result<Statement, F
 fn standing_hold(state: &State, text: &str) -> Result<Digest, Failure> {
     let Ok(case) = names::release(state, text) else {
         let (case, hold) = names::hold(state, text)?;
-        if case.resumes.contains_key(&hold.id()) {
+        if !case.open_holds().any(|open| open.id() == hold.id()) {
             return Err(Failure::usage(format!("the hold {} is over already", hold.id().short())));
         }
         return Ok(hold.id());
     };
-    let holds: Vec<_> = case.standing_holds().collect();
+    let holds: Vec<_> = case.open_holds().collect();
     match holds.as_slice() {
         [] => Err(Failure::not_found(format!("a hold on {}", case.name()))),
         [hold] => Ok(hold.id()),
@@ -66,7 +66,7 @@ fn standing_hold(state: &State, text: &str) -> Result<Digest, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use cutover_shared::statement::Hold;
+    use cutover_shared::statement::{Cancel, Hold};
 
     use super::super::names::parse;
     use super::super::names::scene::{Scene, minutes};
@@ -94,5 +94,22 @@ mod tests {
         scene.say("max", says(first));
         assert_eq!(made(&scene, "R-1").unwrap().says, says(second).into());
         assert_eq!(made(&scene, &first.short()).unwrap_err().code(), 2);
+    }
+
+    #[test]
+    fn what_a_releaser_resumed_for_himself_can_be_resumed_by_another() {
+        let mut scene = Scene::new();
+        let release = scene.submit("1.0");
+        let hold = Hold { release, reason: "odd".to_owned(), finish: false };
+        let hold = scene.say("max", hold);
+        scene.say("max", Resume { hold, reason: "mine".to_owned() });
+        let args = parse::<ResumeArgs>("R-1 --reason ok").unwrap();
+        let made = |scene: &Scene| statement(&args, &scene.state, scene.now);
+        assert_eq!(made(&scene).unwrap_err().code(), 5);
+        let booking = scene.book(release, "staging", &[&["stage-1"]]);
+        assert!(made(&scene).is_ok(), "max has booked, and is not another owner any more");
+        let reason = "No.".to_owned();
+        scene.say("max", Cancel { release, booking: Some(booking), reason });
+        assert_eq!(made(&scene).unwrap_err().code(), 5);
     }
 }

@@ -197,12 +197,12 @@ const fn roles(code: Code) -> &'static [Role] {
     }
 }
 
-/// The roles in which the standing holds were made: they resume them.
+/// The roles in which the holds were made that stand: they resume them.
 fn holders_of_the_hold(state: &State, case: &Case) -> Vec<Role> {
     let Some(policy) = state.policy() else { return Vec::new() };
     let application = &case.release.says().application;
     let held_as = |role: &Role| {
-        case.standing_holds().any(|hold| {
+        case.open_holds().any(|hold| {
             let everywhere = BTreeSet::new();
             !policy.holders(hold.signers(), *role, Some(application), &everywhere).is_empty()
         })
