@@ -1,5 +1,7 @@
 //! Joining, and what the log acknowledges.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use cutover_applier_core::{Input, JOIN_PREFIX, Saved, read_join};
@@ -14,6 +16,9 @@ use cutover_shared::statement::{Event, HostChange, Says, Statement};
 use crate::bench::{Bench, HOST, settings, web};
 use crate::others::{join, note_by};
 use crate::world::{World, key, name, names};
+
+/// How long after its refusal an enrolment is signed anew.
+const SIGN_ANEW: Duration = Duration::from_secs(15);
 
 fn text(join: &Join) -> String {
     format!("{JOIN_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(codec::encode(join).unwrap()))
@@ -98,6 +103,30 @@ fn a_host_that_is_invited_enrols_itself_once() {
     assert_eq!(bench.known(), known);
     let refused = "this host is enrolled already; retire it and clear its state to join anew";
     assert!(bench.noted(refused));
+}
+
+#[test]
+fn an_enrolment_that_was_refused_for_its_time_is_signed_anew_when_that_is_due() {
+    let mut bench = stranger();
+    bench.connect();
+    let invitation = join(&bench.world);
+    invite(&mut bench, text(&invitation));
+    let (first, _) = appended(&bench.said());
+    bench.wait(SIGN_ANEW);
+    assert!(bench.said().is_empty(), "nobody has refused it");
+    let refusal = Refusal::new(Code::ClockSkew, "issued 1 h ago");
+    bench.tell(Input::NotLogged { id: first, refusal });
+    bench.wait(SIGN_ANEW - Duration::from_millis(1));
+    assert!(bench.said().is_empty());
+    // A network half that comes before it is due is told the same again.
+    bench.connect();
+    assert_eq!(appended(&bench.said()).0, first);
+    bench.wait(Duration::from_millis(1));
+    let (second, statement) = appended(&bench.said());
+    assert_ne!(second, first);
+    assert_eq!(statement.header.issued, bench.world.now);
+    bench.wait(SIGN_ANEW);
+    assert!(bench.said().is_empty(), "once for each refusal");
 }
 
 #[test]
@@ -226,7 +255,7 @@ fn refusals_cannot_crowd_out_the_ends_of_orders() {
     let way = bench.deploy("1.0");
     for number in 0..33 {
         assert_eq!(bench.core.saved().reports.len(), number.min(32));
-        bench.pass(std::time::Duration::from_millis(1));
+        bench.pass(Duration::from_millis(1));
         let order = bench.order_return(7, way.package, way.package);
         bench.offer(order);
     }
