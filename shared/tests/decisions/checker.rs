@@ -10,12 +10,14 @@ use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::rollout::check::{Fault, check};
 use cutover_shared::rollout::{self, Plan, Standing, WaitingOn};
 use cutover_shared::statement::{
-    Assessment, Freeze, Hold, Judgement, OnHalt, Resume, Review, Verdict,
+    Assessment, Emergency, Freeze, Hold, IterationApproval, Judgement, OnHalt, Resume, Review,
+    Verdict,
 };
 use cutover_shared::time::Time;
 
-use crate::plans::{Fate, HOSTS, Heard, Scene, base};
-use crate::world::{World, at, key, name, names, release};
+use crate::forward::{emergency, iteration};
+use crate::plans::{Fate, HOSTS, Heard, Scene, base, view};
+use crate::world::{Way, World, at, key, name, names, release};
 
 const ALL: OnHalt = OnHalt::ReturnAll { budget: 3 };
 
@@ -348,4 +350,27 @@ fn what_the_window_is_said_to_be_is_so_to_the_instant() {
         faults.iter().any(|it| matches!(it, Fault::ReasonUntrue { .. }))
     };
     assert!(!unproven(at(1160) - millisecond()) && unproven(at(1160)));
+}
+
+#[test]
+fn a_host_that_may_still_be_at_work_on_the_iteration_before_waits_for_that() {
+    let mut world = World::new();
+    let grounds = emergency(&mut world, 5000);
+    let ways: Vec<Way> = (1..=2).fold(Vec::new(), |mut ways, number| {
+        let previous = ways.last().map(|it: &Way| it.release);
+        let way = iteration(&mut world, grounds, number, previous);
+        let approved = IterationApproval { grounds, release: way.release, number };
+        world.say(&["max"], Emergency::Approved(approved)).unwrap();
+        ways.push(way);
+        ways
+    });
+    let (first, second) = (ways[0].booking, ways[1].booking);
+    world.now = at(1000);
+    // Cleared for the first just now, and nothing is heard of that yet.
+    let hosts = Vec::from_iter(view("p1", (Heard::Idle, true, Some(1000)), first, world.now));
+    let fleet = Fleet { now: world.now, since: at(0), hosts };
+    let plan = rollout::plan(&world.state, &fleet, &second, world.now).unwrap();
+    let waits = Standing::Waiting(WaitingOn::OtherWork { order: first });
+    assert_eq!(plan.hosts[0].standing, waits);
+    assert_eq!(check(&plan, &world.state, &fleet, world.now), []);
 }

@@ -286,7 +286,7 @@ impl Scene {
     }
 }
 
-fn view(
+pub(crate) fn view(
     host: &str,
     (heard, connected, cleared): (Heard, bool, Option<u64>),
     order: Digest,
