@@ -137,6 +137,21 @@ fn a_window_that_was_given_up_or_went_wrong_before_its_end_is_no_news() {
 }
 
 #[test]
+fn the_window_of_an_iteration_is_no_news_when_a_later_one_was_approved_before_its_end() {
+    let mut log = Log::new();
+    let grounds = log.scene.open_emergency("INC-7");
+    let first = log.scene.iterate("fix 1", grounds, 1, None);
+    log.scene.approve_iteration(grounds, first, 1);
+    let booking = log.scene.book(first, "production", &[&["web-1"]]);
+    let end = log.state().booking(&booking).unwrap().1.booking.says().window.end;
+    assert_eq!(ended(&log, end), [booking], "its own approval is not a later one's");
+    let second = log.scene.iterate("fix 2", grounds, 2, Some(first));
+    assert_eq!(ended(&log, end), [booking], "that is not approved");
+    log.scene.approve_iteration(grounds, second, 2);
+    assert_eq!(ended(&log, end), []);
+}
+
+#[test]
 fn the_policys_end_is_told_to_root_holders_and_change_managers() {
     let log = Log::new();
     let document = log.state().policy().unwrap().document().clone();
