@@ -8,6 +8,7 @@ use crate::digest::Digest;
 use crate::fold::State;
 use crate::key::KeyId;
 use crate::name::Name;
+use crate::rollout::{has_expired, is_given_up};
 use crate::statement::{Emergency, Event};
 use crate::time::Time;
 
@@ -23,8 +24,8 @@ pub(super) struct Windows {
 /// given up are no window.
 pub(super) fn windows(state: &State, period: Period) -> Windows {
     let mut windows = Windows::default();
-    for case in state.cases().filter(|it| it.cancelled.is_none() && it.superseded_by.is_none()) {
-        for booking in case.booked().filter(|it| it.cancelled.is_none()) {
+    for case in state.cases() {
+        for booking in case.booked().filter(|it| !is_given_up(state, case, it)) {
             let committed = commits(booking);
             let plan = &booking.booking.says().plan;
             let all = plan.hosts().all(|host| committed.contains_key(&host.host_key));
@@ -34,13 +35,12 @@ pub(super) fn windows(state: &State, period: Period) -> Windows {
             if !period.has(decided) {
                 continue;
             }
-            let failed = booking.outcomes.iter().any(|it| is_failure(&it.says().event));
             windows.on_time.count(last.is_some_and(|last| last <= end));
             for host in plan.hosts() {
                 let at = committed.get(&host.host_key);
                 windows.hosts_on_time.count(at.is_some_and(|at| *at <= end));
             }
-            windows.expired += u64::from(last.is_none() && !failed);
+            windows.expired += u64::from(has_expired(state, case, booking));
         }
     }
     windows

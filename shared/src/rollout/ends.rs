@@ -35,18 +35,32 @@ pub(crate) fn last_ends<'a>(
     ends
 }
 
-/// Whether a booking takes no host forward any more although not all of its hosts have committed it: so many
-/// failed as halt it, or each has ended. A host begins an order once (rule 24), and a halt is for good: whatever
-/// is said of the release afterwards, it takes another booking.
-pub fn is_used_up(state: &State, case: &Case, booking: &BookingCase) -> bool {
-    let plan = &booking.booking.says().plan;
-    let ends = last_ends(state, case, booking);
-    let events: Vec<_> =
-        plan.hosts().map(|it| ends.get(&it.host_key).map(|end| &end.says().event)).collect();
+/// Whether a booking takes no host forward any more: so many failed as halt it, or each has ended. A host begins an
+/// order once (rule 24), and a halt is for good.
+pub fn is_over(state: &State, case: &Case, booking: &BookingCase) -> bool {
+    let events = last_events(state, case, booking);
     let failed = events.iter().flatten().filter(|event| is_failure(event)).count();
-    let ended = events.iter().all(Option::is_some);
+    let halt_after = booking.booking.says().plan.halt_after;
+    events.iter().all(Option::is_some) || failed >= halt_after as usize
+}
+
+/// Whether it does not although not all of its hosts have committed it: whatever is said of the release afterwards,
+/// it takes another booking.
+pub fn is_used_up(state: &State, case: &Case, booking: &BookingCase) -> bool {
+    let events = last_events(state, case, booking);
     let committed = events.iter().all(|event| matches!(event, Some(Event::Committed)));
-    !committed && (ended || failed >= plan.halt_after as usize)
+    !committed && is_over(state, case, booking)
+}
+
+/// What each host of the plan has said last.
+fn last_events<'a>(
+    state: &'a State,
+    case: &Case,
+    booking: &'a BookingCase,
+) -> Vec<Option<&'a Event>> {
+    let ends = last_ends(state, case, booking);
+    let plan = &booking.booking.says().plan;
+    plan.hosts().map(|it| ends.get(&it.host_key).map(|end| &end.says().event)).collect()
 }
 
 /// Whether nothing more of an order comes after this.

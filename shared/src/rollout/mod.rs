@@ -13,6 +13,7 @@
 
 pub mod check;
 mod ends;
+mod expiry;
 mod planner;
 pub mod waves;
 
@@ -29,8 +30,9 @@ use crate::name::Name;
 use crate::refusal::Refusal;
 use crate::time::Time;
 
-pub use ends::{is_end, is_used_up};
+pub use ends::{is_end, is_over, is_used_up};
 pub(crate) use ends::{is_failure, last_ends};
+pub use expiry::{has_expired, is_given_up};
 pub use planner::plan;
 
 /// For so long after a booking's window its hosts may still be heard of, and be told to go back: the last

@@ -6,14 +6,13 @@
 
 use std::time::Duration;
 
-use cutover_shared::case::{BookingCase, Case};
+use cutover_shared::case::Case;
 use cutover_shared::fold::State;
 use cutover_shared::key::KeyId;
 use cutover_shared::name::Name;
 use cutover_shared::package::runbook::{Awaited, RunbookStep};
 use cutover_shared::protocol::Fleet;
-use cutover_shared::rollout::{is_used_up, live_bookings};
-use cutover_shared::statement::{Event, Verdict};
+use cutover_shared::rollout::{has_expired, live_bookings};
 use cutover_shared::time::Time;
 
 use super::notice::{Notice, What};
@@ -77,50 +76,6 @@ fn policy_due(state: &State, since: Time, now: Time) -> Option<Notice> {
         release: None,
         what: What::PolicyExpires,
         cause: Cause::Due(document.expires - Duration::from_hours(days * 24)),
-    })
-}
-
-/// Whether a window ended unused, wholly or in part. A host that went back in it was told of when it did, and
-/// what was given up before the window's end is nobody's news.
-fn has_expired(state: &State, case: &Case, booking: &BookingCase) -> bool {
-    let says = booking.booking.says();
-    let has_it = |host: &KeyId| {
-        let committed = case.outcomes().filter(|it| it.says().event == Event::Committed);
-        committed.map(|it| it.says().host_key).any(|key| key == *host)
-    };
-    !is_given_up(state, case, booking)
-        && !is_used_up(state, case, booking)
-        && !says.plan.hosts().all(|it| has_it(&it.host_key))
-}
-
-/// Whether it was given up before the window's end.
-fn is_given_up(state: &State, case: &Case, booking: &BookingCase) -> bool {
-    let says = booking.booking.says();
-    let later = case.superseded_by.and_then(|later| state.case(&later));
-    let mut reviews = case.reviews.iter().rev();
-    let review = reviews.find(|it| {
-        it.says().environments.contains(&says.environment) && it.header().issued < says.window.end
-    });
-    let review = review.filter(|it| it.says().verdict != Verdict::Complete);
-    let ends = [
-        booking.cancelled.as_ref().map(|it| it.header().issued),
-        case.cancelled.as_ref().map(|it| it.header().issued),
-        case.closed.as_ref().map(|it| it.header().issued),
-        later.map(|it| it.release.header().issued),
-        review.map(|it| it.header().issued),
-    ];
-    state.denial(&says.package).is_some()
-        || ends.into_iter().flatten().any(|at| at < says.window.end)
-        || overtaken(state, case, says.window.end)
-}
-
-/// Whether a later iteration of its emergency was approved before an instant.
-fn overtaken(state: &State, case: &Case, end: Time) -> bool {
-    let Some(mine) = &case.release.says().iteration else { return false };
-    state.cases_of_emergency(&mine.grounds).any(|other| {
-        let theirs = other.release.says().iteration.as_ref();
-        theirs.is_some_and(|it| it.number > mine.number)
-            && other.approvals.iter().any(|it| it.header().issued < end)
     })
 }
 
