@@ -257,22 +257,6 @@ impl Case {
         }
     }
 
-    /// The holds that stand.
-    pub fn standing_holds(&self) -> impl Iterator<Item = &Verified<Hold>> {
-        self.holds.iter().filter(|hold| !self.resumes.contains_key(&hold.id))
-    }
-
-    /// The holds that it is of use to resume: those that stand, and those that stand against a booking alone,
-    /// because who resumed them has a part in it.
-    pub fn open_holds(&self) -> impl Iterator<Item = &Verified<Hold>> {
-        let bookings = self.booked().filter(|it| it.cancelled.is_none());
-        let against: BTreeSet<Digest> =
-            bookings.flat_map(|it| self.holds_on(it)).map(|hold| hold.id).collect();
-        self.holds
-            .iter()
-            .filter(move |hold| !self.resumes.contains_key(&hold.id) || against.contains(&hold.id))
-    }
-
     /// The holds that stand against a booking: one that its booker or releaser alone has resumed does, since
     /// another owner has to let it go on (DESIGN 3).
     pub fn holds_on<'a>(

@@ -3,6 +3,7 @@
 use clap::Args;
 use cutover_shared::digest::Digest;
 use cutover_shared::fold::State;
+use cutover_shared::fold::standing::standing_holds;
 use cutover_shared::statement::{Resume, Statement};
 use cutover_shared::time::Time;
 
@@ -34,20 +35,19 @@ pub async fn run(context: &Context, args: &ResumeArgs) -> Result<(), Failure> {
 }
 
 fn statement(args: &ResumeArgs, state: &State, now: Time) -> Result<Statement, Failure> {
-    let hold = standing_hold(state, &args.held)?;
+    let hold = standing_hold(state, &args.held, now)?;
     Ok(Statement::new(now, Resume { hold, reason: args.reason.clone() }))
 }
 
-fn standing_hold(state: &State, text: &str) -> Result<Digest, Failure> {
+fn standing_hold(state: &State, text: &str, now: Time) -> Result<Digest, Failure> {
     let Ok(case) = names::release(state, text) else {
         let (case, hold) = names::hold(state, text)?;
-        if !case.open_holds().any(|open| open.id() == hold.id()) {
+        if !standing_holds(state, case, now).iter().any(|stands| stands.id() == hold.id()) {
             return Err(Failure::usage(format!("the hold {} is over already", hold.id().short())));
         }
         return Ok(hold.id());
     };
-    let holds: Vec<_> = case.open_holds().collect();
-    match holds.as_slice() {
+    match standing_holds(state, case, now).as_slice() {
         [] => Err(Failure::not_found(format!("a hold on {}", case.name()))),
         [hold] => Ok(hold.id()),
         several => {

@@ -359,3 +359,18 @@ fn waiting_for_a_review_is_measured_on_the_side_that_has_to_act() {
     assert_eq!(before.release.id(), first);
     assert!(waiting::before(state, state.case(&first).unwrap()).is_none());
 }
+
+#[test]
+fn a_hold_that_a_releaser_resumed_for_himself_stands_while_the_window_is_ahead() {
+    let mut scene = Scene::new();
+    let release = scene.submit("1.0");
+    scene.approve(release);
+    let hold = Hold { release, reason: "odd".to_owned(), finish: false };
+    let hold = scene.say("max", hold);
+    scene.say("max", Resume { hold, reason: "mine".to_owned() });
+    assert_eq!(words(&scene, release)[0], "approved", "he has no part in a window yet");
+    scene.book(release, "staging", &[&STAGE]);
+    assert_eq!(standing(&scene, release).word, Lifecycle::OnHold);
+    scene.wait(minutes(24 * 60));
+    assert_ne!(standing(&scene, release).word, Lifecycle::OnHold, "the window is over");
+}

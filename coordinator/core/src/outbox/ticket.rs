@@ -5,7 +5,7 @@
 
 use cutover_shared::digest::Digest;
 use cutover_shared::fold::State;
-use cutover_shared::fold::standing::{Lifecycle, release_standing};
+use cutover_shared::fold::standing::{Lifecycle, release_standing, standing_holds};
 use cutover_shared::name::Name;
 use cutover_shared::statement::{ChangeType, Closure, ClosureResult, TaskKind};
 use cutover_shared::time::Time;
@@ -83,7 +83,7 @@ pub fn ticket(state: &State, release: &Digest, now: Time) -> Option<Ticket> {
     let standing = release_standing(state, case, now);
     let bookings = case.booked().filter(|it| it.cancelled.is_none());
     let newest = bookings.max_by_key(|it| it.booking.index());
-    let held = case.standing_holds().next().map(|hold| hold.says().reason.clone());
+    let held = standing_holds(state, case, now).first().map(|hold| hold.says().reason.clone());
     let number = format!("R-{}", case.number);
     let correlation = release.to_string();
     let environments: Vec<_> = says.environments.iter().map(Name::as_str).collect();

@@ -228,7 +228,7 @@ impl ItemReport {
             reviewed_by: reviewed.into_iter().cloned().collect(),
             assessed_by,
             departments,
-            ballots: item.ballots.iter().map(|it| BallotReport::new(state, case, it)).collect(),
+            ballots: item.ballots.iter().map(|it| BallotReport::new(state, case, it, at)).collect(),
         }
     }
 
@@ -292,7 +292,7 @@ impl ItemReport {
 }
 
 impl BallotReport {
-    fn new(state: &State, case: &Case, ballot: &Ballot<'_>) -> Self {
+    fn new(state: &State, case: &Case, ballot: &Ballot<'_>, at: Time) -> Self {
         let approved = ballot.votes.iter().filter(|(_, vote)| vote.says().judgement.is_accepted());
         let approved = approved.map(|(owner, vote)| match vote.says().conditions.len() {
             0 => owner.to_string(),
@@ -303,7 +303,7 @@ impl BallotReport {
             environment: ballot.environment.clone(),
             needed: ballot.needed,
             approved_by: approved.collect(),
-            may_vote: who_votes(state, case, ballot.environment).into_iter().collect(),
+            may_vote: who_votes(state, case, ballot.environment, at).into_iter().collect(),
             waits_for: waits_for.collect(),
         }
     }

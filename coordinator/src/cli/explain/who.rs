@@ -5,12 +5,11 @@ use std::collections::BTreeSet;
 use cutover_shared::authorise::rules::{Answer, standpoints};
 use cutover_shared::case::Case;
 use cutover_shared::fold::State;
-use cutover_shared::fold::standing::newest_booking;
+use cutover_shared::fold::standing::{open_booking, standing_holds};
 use cutover_shared::name::Name;
 use cutover_shared::package::runbook::Doer;
 use cutover_shared::policy::{Duties, KeyStatus, Role};
 use cutover_shared::refusal::Code;
-use cutover_shared::rollout::is_used_up;
 use cutover_shared::time::Time;
 use serde::Serialize;
 
@@ -56,10 +55,13 @@ pub(super) fn who_acts(
     code: Code,
     now: Time,
 ) -> Who {
-    let roles =
-        if code == Code::Held { holders_of_the_hold(state, case) } else { roles(code).to_vec() };
+    let roles = if code == Code::Held {
+        holders_of_the_hold(state, case, now)
+    } else {
+        roles(code).to_vec()
+    };
     // A hold, a policy and a freeze are nobody's duty on the release.
-    let duty = !matches!(code, Code::Held | Code::Frozen | Code::GroundMissing);
+    let duty = (!matches!(code, Code::Held | Code::Frozen | Code::GroundMissing)).then_some(now);
     let owners = roles.iter().flat_map(|role| may_act(state, case, environment, *role, duty));
     let mut owners: BTreeSet<_> = owners.collect();
     let mut departments = Vec::new();
@@ -83,7 +85,7 @@ pub(super) fn who_acts(
 
 /// Those who hold a role for this release, and no duty that forbids it.
 pub(super) fn who_is(state: &State, case: &Case, environment: &Name, role: Role) -> Who {
-    let mut owners = may_act(state, case, environment, role, false);
+    let mut owners = may_act(state, case, environment, role, None);
     if role != Role::Submitter {
         owners.retain(|owner| !case.release.owners().contains(owner));
     }
@@ -198,11 +200,11 @@ const fn roles(code: Code) -> &'static [Role] {
 }
 
 /// The roles in which the holds were made that stand: they resume them.
-fn holders_of_the_hold(state: &State, case: &Case) -> Vec<Role> {
+fn holders_of_the_hold(state: &State, case: &Case, now: Time) -> Vec<Role> {
     let Some(policy) = state.policy() else { return Vec::new() };
     let application = &case.release.says().application;
     let held_as = |role: &Role| {
-        case.open_holds().any(|hold| {
+        standing_holds(state, case, now).into_iter().any(|hold| {
             let everywhere = BTreeSet::new();
             !policy.holders(hold.signers(), *role, Some(application), &everywhere).is_empty()
         })
@@ -220,22 +222,27 @@ fn speakers(state: &State, case: &Case, department: &Name) -> BTreeSet<Name> {
 }
 
 /// Those who can still vote on a release.
-pub(in crate::cli) fn who_votes(state: &State, case: &Case, environment: &Name) -> BTreeSet<Name> {
-    may_act(state, case, environment, Role::Board, true)
+pub(in crate::cli) fn who_votes(
+    state: &State,
+    case: &Case,
+    environment: &Name,
+    now: Time,
+) -> BTreeSet<Name> {
+    may_act(state, case, environment, Role::Board, Some(now))
 }
 
-/// The owners of active keys with the role for this release; where the act is a duty on it, without those
-/// whom another duty bars.
+/// The owners of active keys with the role for this release; where the act is a duty on it, without those whom
+/// another duty bars as of `duty`.
 fn may_act(
     state: &State,
     case: &Case,
     environment: &Name,
     role: Role,
-    duty: bool,
+    duty: Option<Time>,
 ) -> BTreeSet<Name> {
     let Some(policy) = state.policy() else { return BTreeSet::new() };
     let release = case.release.says();
-    let barred = if duty { barred(state, case, environment, role) } else { BTreeSet::new() };
+    let barred = duty.map(|now| barred(state, case, environment, role, now)).unwrap_or_default();
     let keys = policy.document().keys.iter().filter(|entry| {
         entry.status == KeyStatus::Active
             && entry.roles.contains(&role)
@@ -246,7 +253,13 @@ fn may_act(
     keys.map(|entry| entry.owner.clone()).collect()
 }
 
-fn barred<'c>(state: &State, case: &'c Case, environment: &Name, role: Role) -> BTreeSet<&'c Name> {
+fn barred<'c>(
+    state: &State,
+    case: &'c Case,
+    environment: &Name,
+    role: Role,
+    now: Time,
+) -> BTreeSet<&'c Name> {
     let acted = |role: Role| -> BTreeSet<&'c Name> {
         match role {
             Role::Submitter => case.release.owners(),
@@ -256,8 +269,7 @@ fn barred<'c>(state: &State, case: &'c Case, environment: &Name, role: Role) -> 
             Role::Security => case.assessments_for(environment).into_keys().collect(),
             Role::Board => case.votes_for(environment).into_keys().collect(),
             Role::ChangeManager => {
-                let booking = newest_booking(case, environment);
-                let booking = booking.filter(|it| !is_used_up(state, case, it));
+                let booking = open_booking(state, case, environment, now);
                 let released = booking.and_then(|it| it.released.as_ref());
                 let mut owners = booking.map(|it| it.booking.owners()).unwrap_or_default();
                 owners.extend(released.iter().flat_map(|it| it.owners()));

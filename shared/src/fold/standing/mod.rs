@@ -24,11 +24,11 @@ use crate::authorise::rules::{
     APPROVED, ASSESSED, CONDITIONS, CONSULTED, DELIVERED, FORMED, GROUNDED, ITERATION_APPROVED,
     PROVEN, REVIEWED, SUPERSEDED,
 };
-use crate::case::{BookingCase, Case};
+use crate::case::{BookingCase, Case, Verified};
 use crate::digest::Digest;
 use crate::name::Name;
-use crate::rollout::is_used_up;
-use crate::statement::{Closure, Verdict};
+use crate::rollout::{is_over, is_used_up};
+use crate::statement::{Closure, Hold, Verdict};
 use crate::time::Time;
 
 /// The state words, in the order of the process.
@@ -191,6 +191,19 @@ pub fn open_booking<'a>(
     left.max_by_key(|it| it.booking.index)
 }
 
+/// The holds that stand: nobody has resumed them, or only who has a part in a window in which the release has yet to
+/// go on, so that hosts refuse it there.
+pub fn standing_holds<'a>(state: &State, case: &'a Case, now: Time) -> Vec<&'a Verified<Hold>> {
+    let ahead = case.booked().filter(|it| {
+        it.cancelled.is_none() && now < it.booking.says.window.end && !is_over(state, case, it)
+    });
+    let against: BTreeSet<Digest> =
+        ahead.flat_map(|it| case.holds_on(it)).map(|hold| hold.id).collect();
+    let stands =
+        |hold: &&Verified<Hold>| !case.resumes.contains_key(&hold.id) || against.contains(&hold.id);
+    case.holds.iter().filter(stands).collect()
+}
+
 /// Where a release stands now.
 pub fn release_standing(state: &State, case: &Case, now: Time) -> ReleaseStanding {
     let order = in_policy_order(state, case);
@@ -251,7 +264,7 @@ fn side_state(
     if let Some(refusal) = trials.first()?.refuses(SUPERSEDED, now) {
         return Some((Lifecycle::Superseded, refusal.facts));
     }
-    let hold = case.standing_holds().next()?;
+    let hold = standing_holds(state, case, now).into_iter().next()?;
     Some((Lifecycle::OnHold, hold.says.reason.clone()))
 }
 
