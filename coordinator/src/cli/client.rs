@@ -390,7 +390,7 @@ impl Follow {
 }
 
 /// The pinned policy, whose own signatures must hold.
-pub(super) fn pinned_policy(path: &Path) -> Result<TrustPolicy, Failure> {
+fn pinned_policy(path: &Path) -> Result<TrustPolicy, Failure> {
     let bytes =
         std::fs::read(path).with_context(|| format!("read the policy {}", path.display()))?;
     let envelope = Envelope::parse(&bytes).map_err(|error| {

@@ -14,9 +14,7 @@ use cutover_shared::authorise::{HostFacts, rules};
 use cutover_shared::case::Case;
 use cutover_shared::digest::Digest;
 use cutover_shared::fold::State;
-use cutover_shared::fold::standing::{
-    EnvironmentStanding, Lifecycle, Trial, newest_booking, open_booking, release_standing,
-};
+use cutover_shared::fold::standing::{EnvironmentStanding, Lifecycle, Trial, release_standing};
 use cutover_shared::name::Name;
 use cutover_shared::protocol::Fleet;
 use cutover_shared::refusal::{Code, Refusal};
@@ -152,12 +150,12 @@ fn explain_here(
     let environment = &standing.environment;
     let trial = Trial::new(state, case, environment, now);
     let wanted = |host: &Name| args.host.as_ref().is_none_or(|name| name == host);
-    let booking = open_booking(state, case, environment, now);
-    let shown = booking.or_else(|| newest_booking(case, environment));
+    let shown = standing.booking.and_then(|it| state.booking(&it)).map(|(_, it)| it);
+    // What is used up says nothing of the window in which it goes on.
+    let booking = shown.filter(|_| !trial.is_assumed());
     let mut reports =
         shown.map_or_else(Vec::new, |it| BookingReport::new(state, fleet, it, false).hosts);
     reports.retain(|it| wanted(&it.host));
-    // How hosts ended with a booking that is used up says nothing of another.
     let ended = |host: &Name| {
         booking.is_some()
             && reports

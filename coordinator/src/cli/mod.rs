@@ -252,10 +252,6 @@ async fn run_package(context: &Context, command: &package::PackageCommand) -> Re
     let mut out = Vec::new();
     let ended = package::run(command, &catalogue, &mut out);
     context.sink().bytes(&out)?;
-    let policy = context.settings.reach().and_then(|it| client::pinned_policy(it.policy)).ok();
-    for line in command.asked_forms(policy.as_ref()) {
-        context.sink().note(line);
-    }
     match ended.context("work on the package")? {
         package::Outcome::Done => Ok(()),
         package::Outcome::Faults => Err(Failure::Faults),

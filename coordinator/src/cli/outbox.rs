@@ -7,6 +7,8 @@ use cutover_shared::protocol::{DeliveryState, DeliveryView, OutboxView};
 use serde_json::{Value, json};
 
 use super::context::Context;
+use cutover_coordinator_core::outbox::What;
+
 use super::exit::Failure;
 use super::names;
 use super::output::table;
@@ -169,7 +171,7 @@ fn acknowledged(state: &State, it: &DeliveryView) -> Option<bool> {
 }
 
 fn release_name(state: &State, delivery: &DeliveryView) -> String {
-    if delivery.release == delivery.statement && delivery.what == "policy-expires" {
+    if delivery.what == What::PolicyExpires.name() {
         return "policy".to_owned();
     }
     state.case(&delivery.release).map_or_else(|| delivery.release.short(), names::number)

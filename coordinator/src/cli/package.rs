@@ -16,7 +16,6 @@ use cutover_shared::package::finding::Finding;
 use cutover_shared::package::form::Catalogue;
 use cutover_shared::package::listing::Listing;
 use cutover_shared::package::manifest::{MANIFEST, Manifest, Target};
-use cutover_shared::policy::TrustPolicy;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::rehearse::RehearseArgs;
@@ -188,33 +187,6 @@ impl PackageCommand {
             Self::Build(args) => Some(&args.schemas),
             Self::Show(_) => None,
         }
-    }
-
-    /// The forms that the policy at hand asks for, and that are not in the directory that is checked or built.
-    /// Where it goes is said when it is submitted.
-    pub(super) fn asked_forms(&self, policy: Option<&TrustPolicy>) -> Vec<String> {
-        let directory = match self {
-            Self::Check(args) => &args.path,
-            Self::Build(args) => &args.directory,
-            Self::New(_) | Self::Show(_) => return Vec::new(),
-        };
-        let manifest = std::fs::read_to_string(directory.join(MANIFEST)).ok();
-        let manifest = manifest.and_then(|text| Manifest::parse(&text).ok());
-        let (Some(manifest), Some(policy)) = (manifest, policy) else {
-            return Vec::new();
-        };
-        let is_there = |form: &Name| {
-            let file = |ending| directory.join("forms").join(format!("{form}.{ending}"));
-            ["toml", "json"].iter().any(|ending| file(ending).is_file())
-        };
-        let rules = policy.document().rules.iter().filter(|it| it.change == manifest.change_type);
-        let asked = rules.flat_map(|rule| rule.forms.iter().map(|form| (form, &rule.environment)));
-        let missing = asked.filter(|(form, _)| !is_there(form)).map(|(form, environment)| {
-            format!(
-                "note: the policy asks for forms/{form}.toml in {environment}, and it is not there"
-            )
-        });
-        missing.collect()
     }
 }
 
