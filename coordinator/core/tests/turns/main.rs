@@ -86,6 +86,18 @@ impl Desk {
         self.round(monotonic).tell.into_iter().map(offer).collect()
     }
 
+    /// Both staging hosts are to go back from the second release to the first.
+    fn ordered_return(&mut self) -> Digest {
+        for version in ["1.0", "1.1"] {
+            let release = self.scene.submit(version);
+            self.scene.approve(release);
+            self.scene.deploy(release, "staging", &STAGE);
+            self.scene.wait(minutes(60));
+        }
+        let (from, to) = (Digest::of(b"1.1"), Digest::of(b"1.0"));
+        self.scene.roll_back("staging", &STAGE, from, to)
+    }
+
     fn booked(&mut self, hosts: &[&str]) -> Digest {
         let release = self.scene.submit("1.0");
         self.scene.approve(release);
@@ -125,14 +137,7 @@ fn time_alone_matters_where_a_window_was_released_and_not_cancelled() {
 #[test]
 fn an_ordered_return_is_offered_to_those_who_are_there_idle_and_have_not_refused_it() {
     let mut desk = Desk::new();
-    for version in ["1.0", "1.1"] {
-        let release = desk.scene.submit(version);
-        desk.scene.approve(release);
-        desk.scene.deploy(release, "staging", &STAGE);
-        desk.scene.wait(minutes(60));
-    }
-    let (from, to) = (Digest::of(b"1.1"), Digest::of(b"1.0"));
-    let order = desk.scene.roll_back("staging", &STAGE, from, to);
+    let order = desk.ordered_return();
     let offered = |desk: &mut Desk, at: u64| -> Vec<KeyId> {
         desk.offered(at).into_iter().map(|(host, ..)| host).collect()
     };

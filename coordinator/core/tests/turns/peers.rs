@@ -373,14 +373,7 @@ fn what_is_brought_is_for_this_log_and_from_who_may_bring_it() {
 #[test]
 fn one_looks_for_an_ordered_return_until_all_have_said_what_came_of_it() {
     let mut desk = Desk::new();
-    for version in ["1.0", "1.1"] {
-        let release = desk.scene.submit(version);
-        desk.scene.approve(release);
-        desk.scene.deploy(release, "staging", &STAGE);
-        desk.scene.wait(minutes(60));
-    }
-    let (from, to) = (Digest::of(b"1.1"), Digest::of(b"1.0"));
-    let order = desk.scene.roll_back("staging", &STAGE, from, to);
+    let order = desk.ordered_return();
     let second = Some(Duration::from_secs(1));
     assert_eq!(desk.round(0).next, second);
     desk.scene.report("stage-1", order, Event::RolledBack);

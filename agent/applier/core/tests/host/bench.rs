@@ -30,6 +30,28 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(1000);
 pub(crate) const TIMING: Timing =
     Timing { apply_budget: 100, rollback_reserve: 50, interval: 1, deadline: 20, bake: 5 };
 
+/// A step of a runbook that people do.
+pub(crate) const HOLD: &str = r#"
+[[runbook]]
+name = "hold-job"
+by = "operator"
+what = "Hold the job PAYR010 and wait until it has ended."
+timeout = "20s"
+undo = { what = "Release the job PAYR010 again.", timeout = "20s" }
+"#;
+
+/// One that the gateway does by itself.
+pub(crate) const MOVE: &str = r#"
+[[runbook]]
+name = "move-members"
+by = "gateway"
+what = "Copies the members into the production libraries."
+command = "hooks/move.sh"
+timeout = "20s"
+elements = ["PAYR010 -> PROD.PAYROLL.JCL"]
+undo = { what = "Puts the saved members back.", command = "hooks/back.sh", timeout = "20s" }
+"#;
+
 pub(crate) fn web() -> Name {
     name("web")
 }

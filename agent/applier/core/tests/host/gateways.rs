@@ -8,27 +8,12 @@ use cutover_shared::protocol::Directive;
 use cutover_shared::refusal::Code;
 use cutover_shared::statement::{Direction, Event, Hold, Step, StepResult};
 
-use crate::bench::{Bench, HOST, TIMING, millis, seconds, settings, web};
+use crate::bench::{Bench, HOLD, HOST, MOVE, TIMING, millis, seconds, settings, web};
 use crate::parcel::Parcel;
 use crate::world::{Way, World, document, key, name, names};
 
-const RUNBOOK: &str = r#"
-[[runbook]]
-name = "hold-job"
-by = "operator"
-what = "Hold the job PAYR010 and wait until it has ended."
-timeout = "20s"
-undo = { what = "Release the job PAYR010 again.", timeout = "20s" }
-
-[[runbook]]
-name = "move-members"
-by = "gateway"
-what = "Copies the members into the production libraries."
-command = "hooks/move.sh"
-timeout = "20s"
-elements = ["PAYR010 -> PROD.PAYROLL.JCL"]
-undo = { what = "Puts the saved members back.", command = "hooks/back.sh", timeout = "20s" }
-
+/// Last, people of another department.
+const REFRESH: &str = r#"
 [[runbook]]
 name = "refresh-region"
 by = "mainframe"
@@ -37,6 +22,10 @@ timeout = "20s"
 no-undo = "The region reads the members again by itself."
 "#;
 
+fn runbook() -> String {
+    [HOLD, MOVE, REFRESH].concat()
+}
+
 fn gateway() -> HostSettings {
     let mut settings = settings();
     settings.applications.get_mut(&web()).unwrap().driver = Driver::Runbook;
@@ -44,7 +33,7 @@ fn gateway() -> HostSettings {
 }
 
 fn zseries(version: &str) -> Parcel {
-    let text = Parcel::release_toml("web", version, TIMING, RUNBOOK);
+    let text = Parcel::release_toml("web", version, TIMING, &runbook());
     Parcel::of_manifest(&text.replace(r#"["hosts"]"#, r#"["zseries"]"#), version.as_bytes())
 }
 

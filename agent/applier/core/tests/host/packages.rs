@@ -17,28 +17,9 @@ use cutover_shared::package::map::{PackMap, Piece};
 use cutover_shared::refusal::Code;
 use cutover_shared::window::Window;
 
-use crate::bench::{TIMING, parcel, read, seconds, web};
+use crate::bench::{HOLD, MOVE, TIMING, parcel, read, seconds, web};
 use crate::parcel::Parcel;
 use crate::world::at;
-
-const RUNBOOK: &str = r#"
-[[runbook]]
-name = "move-members"
-by = "gateway"
-what = "Copies the members into the production libraries."
-command = "hooks/move.sh"
-timeout = "20s"
-undo = { what = "Puts the saved members back.", command = "hooks/back.sh", timeout = "20s" }
-"#;
-
-const BY_HAND: &str = r#"
-[[runbook]]
-name = "hold-job"
-by = "operator"
-what = "Hold the job PAYR010 and wait until it has ended."
-timeout = "20s"
-undo = { what = "Release the job PAYR010 again.", timeout = "20s" }
-"#;
 
 fn read_manifest(extra: &str) -> Manifest {
     parse_manifest(&Parcel::release_toml("web", "1.0", TIMING, extra)).unwrap()
@@ -76,10 +57,10 @@ fn a_host_allows_what_its_configuration_says() {
     let others: Vec<(Manifest, ApplicationSettings, Option<&str>)> = vec![
         (read_manifest(hook), own(slot, yes, &tcp), None),
         (read_manifest(hook), own(slot, no, &tcp), Some("refuses hooks")),
-        (for_zseries(RUNBOOK), own(slot, yes, &tcp), Some("no gateway")),
-        (for_zseries(RUNBOOK), own(runbook, yes, &tcp), None),
-        (for_zseries(RUNBOOK), own(runbook, no, &tcp), Some("refuses hooks")),
-        (for_zseries(BY_HAND), own(runbook, no, &tcp), None),
+        (for_zseries(MOVE), own(slot, yes, &tcp), Some("no gateway")),
+        (for_zseries(MOVE), own(runbook, yes, &tcp), None),
+        (for_zseries(MOVE), own(runbook, no, &tcp), Some("refuses hooks")),
+        (for_zseries(HOLD), own(runbook, no, &tcp), None),
         (check(http), own(slot, no, &tcp), Some("refuses Http checks (other)")),
         (check(http), own(slot, no, &[ProbeKind::Tcp, ProbeKind::Http]), None),
         (check(unit), own(slot, no, &exec), Some("refuses Unit checks")),
@@ -162,7 +143,7 @@ fn each_hook_has_its_place_and_a_runbook_is_the_activate_hook() {
             (BTreeSet::from([phase]), BTreeSet::new())
         );
     }
-    let told = forward_assignment(&for_zseries(RUNBOOK), &web(), &terms(), Driver::Runbook);
+    let told = forward_assignment(&for_zseries(MOVE), &web(), &terms(), Driver::Runbook);
     let runbook = BTreeSet::from([HookPhase::Activate]);
     assert_eq!((&told.hooks.forward, &told.hooks.undo), (&runbook, &runbook));
 }
