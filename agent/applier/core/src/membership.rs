@@ -96,7 +96,7 @@ impl Core {
             self.note(Note::warn(text));
             return self.say(FromApplier::NotJoined);
         };
-        self.enrol(&join, transport_key, outside);
+        self.enrol(&join, transport_key, false, outside);
         self.say(FromApplier::Welcome {
             coordinator: join.coordinator,
             coordinator_key: trust.policy.document().log.key.clone(),
@@ -118,14 +118,20 @@ impl Core {
         self.say(FromApplier::Append { id, envelope, known });
     }
 
-    /// Makes the enrolment statement for this transport key, unless there is one that can still be logged.
-    fn enrol(&mut self, join: &Join, transport_key: &PublicKey, outside: &mut Outside<'_>) {
-        let now = outside.now.monotonic;
-        let anew = self.enrolment_due.take_if(|due| *due <= now).is_some();
+    /// Makes the enrolment statement for this transport key, unless there is one that can still be logged; `anew`
+    /// where that cannot.
+    fn enrol(
+        &mut self,
+        join: &Join,
+        transport_key: &PublicKey,
+        anew: bool,
+        outside: &mut Outside<'_>,
+    ) {
         let made = self.saved.enrolment.as_ref();
         if made.is_some_and(|it| it.logged || !anew && names_key(it, transport_key)) {
             return;
         }
+        self.enrolment_due = None;
         let enrolment = Enrolment {
             host: self.settings.host.clone(),
             environment: self.settings.environment.clone(),
@@ -162,7 +168,7 @@ impl Core {
         let (Some(join), Some(key)) = (self.saved.join.clone(), self.transport_key.clone()) else {
             return;
         };
-        self.enrol(&join, &key, outside);
+        self.enrol(&join, &key, true, outside);
         if let Some(made) = self.saved.enrolment.clone() {
             self.append(made.id, made.envelope);
         }

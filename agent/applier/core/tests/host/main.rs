@@ -13,6 +13,7 @@ mod offers;
 mod operators;
 mod others;
 mod packages;
+mod packages_read;
 #[path = "../../../../../tests/src/world/package.rs"]
 #[expect(unreachable_pub, reason = "it is the world of other tests, too")]
 mod parcel;
