@@ -96,7 +96,7 @@ impl Core {
             self.note(Note::warn(text));
             return self.say(FromApplier::NotJoined);
         };
-        self.enrol(&join, transport_key, false, outside);
+        self.enrol(&join, transport_key, outside);
         self.say(FromApplier::Welcome {
             coordinator: join.coordinator,
             coordinator_key: trust.policy.document().log.key.clone(),
@@ -118,16 +118,10 @@ impl Core {
         self.say(FromApplier::Append { id, envelope, known });
     }
 
-    /// Makes the enrolment statement for this transport key, unless there is one that can still be logged; `anew`
-    /// where that cannot.
-    fn enrol(
-        &mut self,
-        join: &Join,
-        transport_key: &PublicKey,
-        anew: bool,
-        outside: &mut Outside<'_>,
-    ) {
+    /// Makes the enrolment statement for this transport key, unless there is one that can still be logged.
+    fn enrol(&mut self, join: &Join, transport_key: &PublicKey, outside: &mut Outside<'_>) {
         let made = self.saved.enrolment.as_ref();
+        let anew = self.is_enrolment_due(outside.now.monotonic);
         if made.is_some_and(|it| it.logged || !anew && names_key(it, transport_key)) {
             return;
         }
@@ -160,15 +154,19 @@ impl Core {
         self.enrolment_due.filter(|_| self.transport_key.is_some())
     }
 
+    fn is_enrolment_due(&self, monotonic: Duration) -> bool {
+        self.enrolment_due().is_some_and(|due| due <= monotonic)
+    }
+
     /// Signs the enrolment anew when that is due.
     pub(crate) fn enrol_if_due(&mut self, outside: &mut Outside<'_>) {
-        if self.enrolment_due().is_none_or(|due| due > outside.now.monotonic) {
+        if !self.is_enrolment_due(outside.now.monotonic) {
             return;
         }
         let (Some(join), Some(key)) = (self.saved.join.clone(), self.transport_key.clone()) else {
             return;
         };
-        self.enrol(&join, &key, true, outside);
+        self.enrol(&join, &key, outside);
         if let Some(made) = self.saved.enrolment.clone() {
             self.append(made.id, made.envelope);
         }
