@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 pub use outbox::{
     EndpointSettings, JIRA, JiraApi, JiraSettings, Login, MailSecurity, MailSettings,
@@ -24,7 +24,7 @@ const FILTER: &str = "info";
 
 /// What the coordinator runs with. All of it is usable as far as that can be known without opening the
 /// files; [`read`] refuses the rest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// `listen`: the UDP address to serve on. Port 0 takes a free one.
     pub listen: SocketAddr,
@@ -44,7 +44,7 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// `log.filter`: which lines are logged: a filter of `tracing_subscriber`, such as `info` or
     /// `cutover_coordinator=debug`.
-    pub log_filter: String,
+    pub log_filter: Targets,
     /// `[outbox]`: where people and programs are told; none without that table.
     pub outbox: Option<OutboxSettings>,
 }
@@ -215,12 +215,13 @@ impl Fragment {
         }
     }
 
-    fn filter(&mut self, key: &str) -> String {
-        let filter = self.text(key).unwrap_or_else(|| FILTER.to_owned());
-        if let Err(error) = EnvFilter::try_new(&filter) {
-            self.fault(key, error.to_string());
-        }
-        filter
+    fn filter(&mut self, key: &str) -> Targets {
+        let filter = self.text(key);
+        let filter = filter.as_deref().unwrap_or(FILTER);
+        filter.parse().unwrap_or_else(|error| {
+            self.fault(key, format!("{filter:?} is not a filter: {error}"));
+            Targets::default()
+        })
     }
 
     fn finish(mut self) -> Vec<Fault> {
@@ -253,7 +254,7 @@ mod tests {
             advertise: None,
             port_file: None,
             log_format: LogFormat::Text,
-            log_filter: "info".to_owned(),
+            log_filter: "info".parse().unwrap(),
             outbox: None,
         };
         assert_eq!(read(&path).unwrap(), expected);
@@ -269,13 +270,14 @@ mod tests {
         assert_eq!(settings.advertise.as_deref(), Some("c.example.org:7400"));
         assert_eq!(settings.forms_directory.as_deref(), Some(Path::new("/base/forms")));
         assert_eq!(settings.port_file.as_deref(), Some(Path::new("/base/port")));
-        assert_eq!((settings.log_format, settings.log_filter.as_str()), (LogFormat::Json, "debug"));
+        assert_eq!(settings.log_format, LogFormat::Json);
+        assert_eq!(settings.log_filter, "debug".parse().unwrap());
     }
 
     #[test]
     fn every_fault_is_told_at_once() {
         let text = "listen = \"7400\"\nkey = 7\npolicy = \"\"\nadvertise = \"here\"\ncolour = 1\n\
-                    [log]\nformat = \"xml\"\nfilter = \"=,=\"\nlevel = \"info\"\n";
+                    [log]\nformat = \"xml\"\nfilter = \"web=loud\"\nlevel = \"info\"\n";
         let ConfigError::Faults(faults) = parse(text, Path::new("")).unwrap_err() else {
             panic!("it is TOML");
         };
@@ -302,7 +304,7 @@ mod tests {
         let shipped = include_str!("../../systemd/coordinator.toml");
         let settings = parse(shipped, Path::new("")).unwrap();
         assert_eq!(settings.listen, "0.0.0.0:7400".parse().unwrap());
-        assert_eq!(settings.log_filter, FILTER);
+        assert_eq!(settings.log_filter, FILTER.parse().unwrap());
         assert!(settings.outbox.is_none());
     }
 

@@ -16,7 +16,8 @@ use cutover_applier_core::{OperatorAct, Saved, read_join};
 use cutover_shared::key::SecretKey;
 use cutover_shared::name::Name;
 use tokio::sync::mpsc;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::prelude::*;
 
 use crate::applier::{Applier, Inputs, Parts};
 use crate::clock::Clock;
@@ -155,8 +156,8 @@ pub fn main() -> anyhow::Result<()> {
         Command::Run => {
             let settings = settings()?;
             start_log(&settings);
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
+            // One thread decides and waits; what blocks has threads of its own, which end when it does.
+            let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .context("start the runtime")?;
@@ -179,18 +180,16 @@ pub fn main() -> anyhow::Result<()> {
 }
 
 fn start_log(settings: &Settings) {
-    let filter = EnvFilter::try_from_default_env()
-        .or_else(|_| EnvFilter::try_new(&settings.log_filter))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
     // A log that cannot be written, on a full disk, is no reason to end: complaining of it to the same
     // place would be a panic.
     let log = tracing_subscriber::fmt()
         .log_internal_errors(false)
-        .with_env_filter(filter)
+        .with_max_level(LevelFilter::TRACE)
         .with_writer(std::io::stderr);
+    let filter = settings.log_filter.clone();
     match settings.log_format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Text => log.with_ansi(false).finish().with(filter).init(),
+        LogFormat::Json => log.json().finish().with(filter).init(),
     }
 }
 

@@ -11,6 +11,7 @@ use cutover_applier_core::{ApplicationSettings, Driver, Hooks, HostSettings, Pro
 use cutover_shared::name::Name;
 use cutover_shared::time::span;
 use serde::Deserialize;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// Where the configuration is looked for.
 pub const DEFAULT_PATH: &str = "/etc/cutover/applier.toml";
@@ -167,8 +168,8 @@ pub struct Settings {
     pub probe_user: String,
     /// How log lines look.
     pub log_format: LogFormat,
-    /// Which are written, as `RUST_LOG`.
-    pub log_filter: String,
+    /// Which are written: `info`, say, or `warn,cutover_applier=debug`.
+    pub log_filter: Targets,
     /// What may be deployed here.
     pub applications: BTreeMap<Name, Application>,
 }
@@ -265,6 +266,13 @@ fn merge(fragment: Fragment, faults: &mut Vec<String>) -> Option<Settings> {
     if roots.len() < applications.len() {
         faults.push("applications: two have the same root; give each its own".to_owned());
     }
+    let mut log_filter = Targets::new().with_default(LevelFilter::INFO);
+    if let Some(filter) = &fragment.log.filter {
+        match filter.parse() {
+            Ok(filter) => log_filter = filter,
+            Err(error) => faults.push(format!("log.filter: {filter:?} is not a filter: {error}")),
+        }
+    }
     let default = |path: Option<PathBuf>, default: &str| path.unwrap_or_else(|| default.into());
     let agent_user = fragment.agent_user.unwrap_or_else(|| "cutover-agent".to_owned());
     Some(Settings {
@@ -277,7 +285,7 @@ fn merge(fragment: Fragment, faults: &mut Vec<String>) -> Option<Settings> {
         inhibit_directory: default(fragment.inhibit_directory, "/run/cutover/inhibit.d"),
         probe: default(fragment.probe, "/usr/bin/cutover-probe"),
         log_format: fragment.log.format.unwrap_or_default(),
-        log_filter: fragment.log.filter.unwrap_or_else(|| "info".to_owned()),
+        log_filter,
         applications,
     })
 }
@@ -393,13 +401,15 @@ variables = { listen-port = "8080" }
         let text = GOOD
             .replace("web-1", "Web 1")
             .replace("/srv/web", "srv/web\\u0007")
-            .replace("unit = \"web.service\"", "stop-timeout = \"soon\"");
+            .replace("unit = \"web.service\"", "stop-timeout = \"soon\"")
+            + "[log]\nfilter = \"web=loud\"\n";
         let error = parse(&text, Path::new("applier.toml")).unwrap_err().to_string();
         for part in [
             "host:",
             "applications.web.root: must be an absolute",
             "applications.web.root: must be without control",
             "run.stop-timeout:",
+            "log.filter:",
             "either unit or start",
         ] {
             assert!(error.contains(part), "{part} in {error}");

@@ -25,7 +25,6 @@ use cutover_shared::name::Name;
 use cutover_shared::package::health::Probe;
 use cutover_shared::statement::{Rehearsed, RehearsedStep};
 use serde::Serialize;
-use tracing_subscriber::EnvFilter;
 
 use self::shelf::Shelf;
 use self::stage::{End, Stage};
@@ -50,11 +49,8 @@ struct Report {
 
 /// Rehearses what is in the directory.
 pub(crate) fn main(directory: &Path, start: &[String]) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    log.with_ansi(false).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the runtime")?;

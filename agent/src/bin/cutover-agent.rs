@@ -8,7 +8,8 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use cutover_agent::network::{self, LogFormat, Settings};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::prelude::*;
 
 /// Read when `--config` is not given, and may then be absent.
 const CONFIG: &str = "/etc/cutover/agent.toml";
@@ -90,11 +91,12 @@ fn log(settings: &Settings) {
     // A log that cannot be written, on a full disk, is no reason to end.
     let builder = tracing_subscriber::fmt()
         .log_internal_errors(false)
-        .with_writer(io::stderr)
-        .with_env_filter(EnvFilter::new(&settings.log_filter));
+        .with_max_level(LevelFilter::TRACE)
+        .with_writer(io::stderr);
+    let filter = settings.log_filter.clone();
     match settings.log_format {
-        LogFormat::Text => builder.with_ansi(false).init(),
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder.with_ansi(false).finish().with(filter).init(),
+        LogFormat::Json => builder.json().finish().with(filter).init(),
     }
 }
 

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// Where the applier listens.
 const SOCKET: &str = "/run/cutover/applier.sock";
@@ -27,13 +27,13 @@ const SPOOL_LIMIT_MIB: u64 = 4096;
 const SPOOL_LIMIT_MOST: u64 = 16 << 20;
 
 /// What is logged.
-const FILTER: &str = "info";
+const LEVEL: LevelFilter = LevelFilter::INFO;
 
 /// Longest path of a Unix socket in bytes (`sun_path` without its final zero, unix(7)).
 const SOCKET_PATH: usize = 107;
 
 /// What the network half runs with. All of it is usable: [`Settings::parse`] refuses the rest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// The applier's socket.
     pub socket: PathBuf,
@@ -45,8 +45,8 @@ pub struct Settings {
     pub spool_limit: u64,
     /// How lines are logged.
     pub log_format: LogFormat,
-    /// Which lines are logged: a filter of `tracing_subscriber`, such as `info` or `cutover_agent=debug`.
-    pub log_filter: String,
+    /// Which lines are logged: `info`, say, or `warn,cutover_agent=debug`.
+    pub log_filter: Targets,
 }
 
 /// How log lines look.
@@ -117,7 +117,7 @@ impl Settings {
             spool: base.join(top.text("spool").unwrap_or_else(|| SPOOL.to_owned())),
             spool_limit: top.mebibytes("spool-limit-mib").unwrap_or(SPOOL_LIMIT_MIB) << 20,
             log_format: log.format("format").unwrap_or(LogFormat::Text),
-            log_filter: log.filter("filter").unwrap_or_else(|| FILTER.to_owned()),
+            log_filter: log.filter("filter").unwrap_or_else(|| Targets::new().with_default(LEVEL)),
         };
         if settings.socket.as_os_str().len() > SOCKET_PATH {
             let fault = format!("a socket's path has at most {SOCKET_PATH} bytes");
@@ -205,10 +205,10 @@ impl Fragment {
         }
     }
 
-    fn filter(&mut self, key: &str) -> Option<String> {
+    fn filter(&mut self, key: &str) -> Option<Targets> {
         let filter = self.text(key)?;
-        match filter.parse::<EnvFilter>() {
-            Ok(_) => Some(filter),
+        match filter.parse() {
+            Ok(filter) => Some(filter),
             Err(error) => {
                 self.fault(key, format!("{filter:?} is not a filter: {error}"));
                 None
@@ -265,7 +265,7 @@ mod tests {
                 spool: "/etc/cutover/spool".into(),
                 spool_limit: 0,
                 log_format: LogFormat::Json,
-                log_filter: "warn,cutover_agent=debug".to_owned(),
+                log_filter: "warn,cutover_agent=debug".parse().unwrap(),
             }
         );
     }
@@ -280,7 +280,7 @@ mod tests {
 
             [log]
             format = "xml"
-            filter = "=,="
+            filter = "web=loud"
             colour = true
         "#;
         assert_eq!(

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::prelude::*;
 
 use super::exit::Failure;
 use super::output::Sink;
@@ -61,7 +62,7 @@ pub fn run(args: &ServeArgs, dry_run: bool, sink: Sink) -> Result<(), Failure> {
             )
         });
     }
-    log_to_standard_error(&settings)?;
+    log_to_standard_error(&settings);
     let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
     let served = runtime.block_on(async {
         let asked_to_stop = async {
@@ -77,16 +78,17 @@ pub fn run(args: &ServeArgs, dry_run: bool, sink: Sink) -> Result<(), Failure> {
     Ok(served.context("serve")?)
 }
 
-fn log_to_standard_error(settings: &Settings) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&settings.log_filter).context("use the log filter")?;
+fn log_to_standard_error(settings: &Settings) {
     // A log that cannot be written, on a full disk, is no reason to end.
     let lines = tracing_subscriber::fmt()
         .log_internal_errors(false)
-        .with_env_filter(filter)
+        .with_max_level(LevelFilter::TRACE)
         .with_writer(io::stderr);
+    let filter = settings.log_filter.clone();
     match settings.log_format {
-        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => lines.json().init(),
+        LogFormat::Text => {
+            lines.with_ansi(io::stderr().is_terminal()).finish().with(filter).init();
+        }
+        LogFormat::Json => lines.json().finish().with(filter).init(),
     }
-    Ok(())
 }

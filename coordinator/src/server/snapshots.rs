@@ -127,7 +127,7 @@ mod tests {
                 advertise: None,
                 port_file: None,
                 log_format: LogFormat::Text,
-                log_filter: "warn".to_owned(),
+                log_filter: "warn".parse().unwrap(),
                 outbox: None,
             };
             start::start(&settings, Arc::new(now)).await.unwrap()

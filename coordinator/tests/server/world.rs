@@ -164,7 +164,7 @@ impl Server {
             advertise: None,
             port_file: Some(place("port")),
             log_format: LogFormat::Text,
-            log_filter: "info".to_owned(),
+            log_filter: "info".parse().expect("a filter"),
             outbox: None,
         }
     }
