@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::case::{BookingCase, Case, Reported, Verified};
 use crate::digest::Digest;
 use crate::dsse::Envelope;
-use crate::fold::State;
+use crate::fold::{RollbackCase, State};
 use crate::key::KeyId;
 use crate::log::checkpoint::{self, Checkpoint};
 use crate::log::{TreeHead, leaf_hash, verify_consistency, verify_inclusion};
@@ -211,7 +211,7 @@ pub fn select(state: &State, order: &Digest, host: &KeyId, policy_version: u64) 
         selection.order(case, booking);
     }
     if let Some(case) = state.rollback(order) {
-        selection.indexes.insert(case.rollback.index());
+        selection.rollback(case);
     }
     if let Some(package) = return_target(state, order, host) {
         selection.denial(&package);
@@ -262,6 +262,17 @@ impl Selection<'_> {
 
     fn booking(&mut self, booking: &BookingCase) {
         self.indexes.insert(booking.booking.index());
+    }
+
+    /// An ordered return; who took its steps back is held against who submitted what it leaves.
+    fn rollback(&mut self, case: &RollbackCase) {
+        self.indexes.insert(case.rollback.index());
+        if !case.steps.is_empty() {
+            self.indexes.extend(case.steps.iter().map(Verified::index));
+            for left in self.state.cases_of_package(&case.rollback.says().from) {
+                self.submission(left);
+            }
+        }
     }
 
     fn host(&mut self, host: &KeyId) {

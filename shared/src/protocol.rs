@@ -218,6 +218,16 @@ pub struct Fleet {
     pub hosts: Vec<HostView>,
 }
 
+impl Fleet {
+    /// What hosts said last of each of their applications.
+    pub fn reports(&self) -> impl Iterator<Item = (&HostView, &ApplicationReport)> {
+        self.hosts.iter().flat_map(|view| {
+            let applications = view.report.iter().flat_map(|report| &report.applications);
+            applications.map(move |report| (view, report))
+        })
+    }
+}
+
 /// One host as the coordinator sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostView {

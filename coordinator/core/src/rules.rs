@@ -112,9 +112,8 @@ impl Conduct for Rules {
             reports(view).filter_map(move |report| {
                 let order = report.order?;
                 let awaited = Awaited::parse(&report.step)?;
-                let (_, booking) = situation.state.booking(&order)?;
-                let newest =
-                    booking.steps.iter().rev().find(|it| awaited.is_of(&host, it.says()))?;
+                let said = situation.state.steps_of(&order);
+                let newest = said.iter().rev().find(|it| awaited.is_of(&host, it.says()))?;
                 Some(Done { turn: Turn { host, order }, index: newest.index() })
             })
         });

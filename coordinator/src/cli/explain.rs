@@ -58,7 +58,7 @@ pub async fn run(context: &Context, args: &ExplainArgs) -> Result<(), Failure> {
     let case = names::release(&synced.state, &args.release)?;
     let fleet = client.fleet().await?;
     let mut explained = explain(args, &synced.state, &fleet, case, context.now())?;
-    if let Some(waiting) = step::waiting(&fleet, case).first() {
+    if let Some(waiting) = step::waiting(&synced.state, &fleet, case).first() {
         let runbook = step::runbook(&client, case).await?;
         explained.next = Some(next::of_step(&synced.state, case, waiting, &runbook));
     }

@@ -5,6 +5,7 @@
 //! hears of its hosts, which nobody signs. Whose turn it is is computed here, by the planner that the
 //! coordinator uses.
 
+mod leaving;
 mod report;
 mod told;
 

@@ -6,6 +6,7 @@
 use clap::{Args, Subcommand};
 use cutover_shared::case::Case;
 use cutover_shared::digest::Digest;
+use cutover_shared::fold::State;
 use cutover_shared::key::KeyId;
 use cutover_shared::name::Name;
 use cutover_shared::package::runbook::{Awaited, Deed, Doer, RunbookStep, Undoing};
@@ -33,7 +34,7 @@ pub enum StepCommand {
         after_help = "Examples:\n  cutover step done R-7 hold-job --note 'PAYR010 is held since 01:32.'"
     )]
     Done(SayArgs),
-    /// Say that a step that a gateway waits for could not be done: what was begun is taken back
+    /// Say that a step that a gateway waits for could not be done: what was begun is taken back; a return is stuck
     #[command(
         after_help = "Examples:\n  cutover step fail R-7 hold-job --note 'PAYR010 does not end.'"
     )]
@@ -75,13 +76,13 @@ pub async fn run(context: &Context, command: &StepCommand) -> Result<(), Failure
         StepCommand::List(args) => {
             let case = names::release(state, &args.release)?;
             let steps = runbook(&client, case).await?;
-            return context.sink().result(&listed(&fleet, case, steps), Listed::text);
+            return context.sink().result(&listed(state, &fleet, case, steps), Listed::text);
         }
         StepCommand::Done(args) => (args, StepResult::Done { note: args.note.clone() }),
         StepCommand::Fail(args) => (args, StepResult::Failed { reason: args.note.clone() }),
     };
     let case = names::release(state, &args.release)?;
-    let statement = statement(args, case, &fleet, result, now)?;
+    let statement = statement(args, state, case, &fleet, result, now)?;
     let steps = runbook(&client, case).await?;
     if !context.dry_run
         && let Some(step) = steps.iter().find(|step| step.name == args.step)
@@ -103,7 +104,8 @@ pub(super) async fn runbook(client: &Client, case: &Case) -> Result<Vec<RunbookS
 /// A gateway that waits for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Waiting {
-    booking: Digest,
+    /// The `booking` or `rollback` statement that it carries out.
+    order: Digest,
     pub(super) environment: Name,
     pub(super) host: Name,
     host_key: KeyId,
@@ -111,21 +113,16 @@ pub(super) struct Waiting {
 }
 
 /// The gateways that wait for somebody to do a step of a release's runbook, by what they say.
-pub(super) fn waiting(fleet: &Fleet, case: &Case) -> Vec<Waiting> {
-    let planned = case.booked().flat_map(|booking| {
-        let says = booking.booking.says();
-        says.plan.hosts().map(|host| (booking.booking.id(), &says.environment, host))
-    });
-    let waits = planned.filter_map(|(booking, environment, host)| {
-        let view = fleet.hosts.iter().find(|view| view.host_key == host.host_key)?;
-        let mut reports = view.report.iter().flat_map(|report| &report.applications);
-        let report = reports.find(|report| report.order == Some(booking))?;
-        Some(Waiting {
-            booking,
-            environment: environment.clone(),
-            host: host.host.clone(),
-            host_key: host.host_key,
-            awaited: Awaited::parse(&report.step)?,
+pub(super) fn waiting(state: &State, fleet: &Fleet, case: &Case) -> Vec<Waiting> {
+    let waits = fleet.reports().filter_map(|(view, report)| {
+        let awaited = Awaited::parse(&report.step)?;
+        let carried = state.carried(&report.order?, &view.host_key)?;
+        (carried.case.release.id() == case.release.id()).then(|| Waiting {
+            order: carried.order,
+            environment: carried.environment.clone(),
+            host: carried.host.clone(),
+            host_key: view.host_key,
+            awaited,
         })
     });
     waits.collect()
@@ -133,12 +130,13 @@ pub(super) fn waiting(fleet: &Fleet, case: &Case) -> Vec<Waiting> {
 
 fn statement(
     args: &SayArgs,
+    state: &State,
     case: &Case,
     fleet: &Fleet,
     result: StepResult,
     now: Time,
 ) -> Result<Statement, Failure> {
-    let all = waiting(fleet, case);
+    let all = waiting(state, fleet, case);
     let meant = |it: &&Waiting| {
         it.awaited.step == args.step && args.host.as_ref().is_none_or(|host| *host == it.host)
     };
@@ -151,7 +149,7 @@ fn statement(
         [it] => Ok(Statement::new(
             now,
             Step {
-                booking: it.booking,
+                booking: it.order,
                 host: it.host.clone(),
                 host_key: it.host_key,
                 step: args.step.clone(),
@@ -222,8 +220,10 @@ struct Wait {
     direction: Direction,
 }
 
-fn listed(fleet: &Fleet, case: &Case, steps: Vec<RunbookStep>) -> Listed {
-    let said = case.booked().flat_map(|booking| &booking.steps).map(|it| Said {
+fn listed(state: &State, fleet: &Fleet, case: &Case, steps: Vec<RunbookStep>) -> Listed {
+    let returns = state.rollbacks_from(&case.release.says().package);
+    let returned = returns.flat_map(|order| &order.steps);
+    let said = case.booked().flat_map(|booking| &booking.steps).chain(returned).map(|it| Said {
         booking: it.says().booking,
         host: it.says().host.clone(),
         step: it.says().step.clone(),
@@ -232,8 +232,8 @@ fn listed(fleet: &Fleet, case: &Case, steps: Vec<RunbookStep>) -> Listed {
         by: it.owners().into_iter().cloned().collect(),
         at: it.header().issued,
     });
-    let waiting = waiting(fleet, case).into_iter().map(|it| Wait {
-        booking: it.booking,
+    let waiting = waiting(state, fleet, case).into_iter().map(|it| Wait {
+        booking: it.order,
         host: it.host,
         step: it.awaited.step,
         direction: it.awaited.direction,
@@ -349,7 +349,8 @@ mod tests {
             let args = parse::<SayArgs>(line).unwrap();
             let case = names::release(&scene.state, &args.release)?;
             let result = StepResult::Done { note: args.note.clone() };
-            statement(&args, case, &fleet(&scene, booking, reports), result, scene.now)
+            let fleet = fleet(&scene, booking, reports);
+            statement(&args, &scene.state, case, &fleet, result, scene.now)
         };
         let one = [("stage-1", "undo of manual step hold-job"), ("stage-2", "baking")];
         let Says::Step(it) = said(&one, "R-1 hold-job --note Done.").unwrap().says else {
@@ -367,5 +368,43 @@ mod tests {
         let chosen = said(&both, "R-1 hold-job --note Done. --host stage-2").unwrap();
         let Says::Step(it) = chosen.says else { panic!("a step") };
         assert_eq!((it.host, it.direction), (name("stage-2"), Direction::Forward));
+    }
+
+    #[test]
+    fn what_is_signed_for_an_ordered_return_names_that_and_is_listed() {
+        let mut scene = Scene::new();
+        for version in ["1.0", "1.1"] {
+            let release = scene.submit(version);
+            scene.approve(release);
+            scene.deploy(release, "staging", &["stage-1"]);
+            scene.wait(minutes(60));
+        }
+        let (from, to) = (Digest::of(b"1.1"), Digest::of(b"1.0"));
+        let order = scene.roll_back("staging", &["stage-1"], from, to);
+        let waits = fleet(&scene, order, &[("stage-1", "undo of manual step hold-job")]);
+        let said = |release: &str| {
+            let args = parse::<SayArgs>(&format!("{release} hold-job --note Done.")).unwrap();
+            let case = names::release(&scene.state, &args.release)?;
+            let result = StepResult::Done { note: args.note.clone() };
+            statement(&args, &scene.state, case, &waits, result, scene.now)
+        };
+        assert_eq!(said("R-1").unwrap_err().code(), 5, "it is the other that is left");
+        let Says::Step(it) = said("R-2").unwrap().says else { panic!("a step") };
+        assert_eq!((it.booking, it.direction), (order, Direction::Back));
+        assert_eq!(it.host, name("stage-1"));
+
+        scene.say("olga", it);
+        let case = names::release(&scene.state, "R-2").unwrap();
+        let listed = listed(&scene.state, &waits, case, Vec::new());
+        let said: Vec<_> = listed.said.iter().map(|it| (it.booking, it.direction)).collect();
+        assert_eq!(said, [(order, Direction::Back)]);
+        let waiting: Vec<_> = listed.waiting.iter().map(|it| it.booking).collect();
+        assert_eq!(waiting, [order]);
+        let [waiting] = &waiting_of(&scene, &waits)[..] else { panic!("one waits") };
+        assert_eq!((waiting.environment.as_str(), waiting.host.as_str()), ("staging", "stage-1"));
+    }
+
+    fn waiting_of(scene: &Scene, fleet: &Fleet) -> Vec<Waiting> {
+        waiting(&scene.state, fleet, names::release(&scene.state, "R-2").unwrap())
     }
 }

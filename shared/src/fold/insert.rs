@@ -16,7 +16,7 @@ use crate::name::Name;
 use crate::policy::TrustPolicy;
 use crate::statement::{
     Assessment, Booking, Calendar, Cancel, Closure, Emergency, Enrolment, Event, Freeze, Hold,
-    HostChange, Outcome, Predicate, Release, Resume, Rollback, Says, Standard,
+    HostChange, Outcome, Predicate, Release, Resume, Rollback, Says, Standard, Step,
 };
 
 /// Adds to a list that seldom grows, with a quarter of room to spare where a plain list doubles.
@@ -115,9 +115,7 @@ impl State {
             Says::Task(it) => {
                 self.in_case(it.release, |case| keep(&mut case.tasks, frame.carry(it)));
             }
-            Says::Step(it) => self.in_booking(it.booking, |booking| {
-                keep(&mut booking.steps, frame.carry(it));
-            }),
+            Says::Step(it) => self.add_step(frame.carry(it)),
             Says::Acknowledgement(it) => self.in_case(it.release, |case| {
                 keep(&mut case.acknowledgements, frame.carry(it));
             }),
@@ -229,7 +227,17 @@ impl State {
         if let Some(end) = rollback.header.not_after {
             Arc::make_mut(&mut self.rollback_ends).insert((end, id));
         }
-        self.rollbacks.insert(id, RollbackCase { rollback, outcomes: Vec::new() });
+        let case = RollbackCase { rollback, steps: Vec::new(), outcomes: Vec::new() };
+        self.rollbacks.insert(id, case);
+    }
+
+    fn add_step(&mut self, step: Verified<Step>) {
+        let order = step.says.booking;
+        if let Some(rollback) = self.rollbacks.get_mut(&order) {
+            keep(&mut rollback.steps, step);
+        } else {
+            self.in_booking(order, |booking| keep(&mut booking.steps, step));
+        }
     }
 
     fn add_release(&mut self, release: Verified<Release>) {

@@ -8,6 +8,7 @@
 //! A statement in the log that fails its examination changes nothing, whoever put it there; it is kept in
 //! [`State::ignored`] for people to see.
 
+mod carried;
 mod examine;
 mod insert;
 mod past;
@@ -22,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+pub use carried::Carried;
 pub use examine::Examined;
 pub use signed::Vouched;
 use table::Table;
@@ -34,7 +36,7 @@ use crate::name::Name;
 use crate::policy::TrustPolicy;
 use crate::refusal::Refusal;
 use crate::statement::{
-    Calendar, Closure, Emergency, Enrolment, Freeze, Grant, Rollback, Template,
+    Calendar, Closure, Emergency, Enrolment, Freeze, Grant, Rollback, Step, Template,
 };
 use crate::time::Time;
 use crate::window::Window;
@@ -84,6 +86,8 @@ pub struct GrantRecord {
 pub struct RollbackCase {
     /// The order.
     pub rollback: Verified<Rollback>,
+    /// Manual steps that were taken back for it or not, in log order.
+    pub steps: Vec<Verified<Step>>,
     /// In log order.
     pub outcomes: Vec<Verified<Reported>>,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::State;
+use super::{RollbackCase, State};
 use crate::case::{BookingCase, Case, Reported, Verified};
 use crate::digest::Digest;
 use crate::statement::Event;
@@ -26,8 +26,10 @@ impl State {
         past.rollbacks =
             self.rollbacks.only(self.rollbacks_from.get(&package).into_iter().flatten());
         past.rollbacks.retain(|it| {
-            it.outcomes.retain(|outcome| outcome.index < size);
-            it.rollback.index < size
+            let RollbackCase { rollback, steps, outcomes } = it;
+            keep(steps, size);
+            keep(outcomes, size);
+            rollback.index < size
         });
         past.next_index = size.min(self.next_index);
         past.shorten_marks(self, &package, size);

@@ -31,7 +31,10 @@ impl State {
         self.emergencies.retain(|it| judge.keeps(it));
         self.closed_emergencies.retain(|it| judge.keeps(it));
         self.standards.retain(|it| judge.keeps(&mut it.approved));
-        self.rollbacks.retain(|it| judge.keeps(&mut it.rollback));
+        self.rollbacks.retain(|it| {
+            it.steps.retain_mut(|it| judge.keeps(it));
+            judge.keeps(&mut it.rollback)
+        });
         self.revise_freezes(&judge);
         self.revise_cases(&judge);
     }

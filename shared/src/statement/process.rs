@@ -207,7 +207,8 @@ pub enum TaskChange {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
-    /// The `booking` statement that is carried out.
+    /// The order that is carried out: a `booking` statement, or the `rollback` statement by which a host
+    /// takes back what a booking brought.
     pub booking: Digest,
     /// The host that carries it out.
     pub host: Name,

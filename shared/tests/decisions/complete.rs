@@ -474,6 +474,8 @@ proptest! {
             for host in &tale.keys {
                 let Some(facts) = tale.facts(host) else { continue };
                 let part = tale.evidence(&way.booking, host);
+                let steps = tale.world.state.steps_of(&way.booking);
+                prop_assert_eq!(part.steps_of(&way.booking), steps, "{}", host);
                 for now in [at(100), at(3100)] {
                     let ask = |state| {
                         let (order, phase) = (way.booking, Phase::Start);

@@ -17,5 +17,6 @@ mod process;
 mod queries;
 mod rollout;
 mod rules;
+mod steps;
 mod witnesses;
 mod world;

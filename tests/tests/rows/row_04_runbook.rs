@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use cutover_shared::statement::Event;
-use cutover_tests::harness::Stage;
 use cutover_tests::harness::people::path;
 use cutover_tests::harness::release::{self, Made};
+use cutover_tests::harness::{Stage, text};
 use serde_json::{Value, json};
 
 const WAVE: [&str; 2] = ["--wave", "all=gw-1"];
@@ -164,6 +164,61 @@ async fn row_04_a_gateway_carries_a_runbook_out_and_back() -> anyhow::Result<()>
     let trace: Vec<String> =
         ["forward", "forward", "back"].map(|way| format!("{way} move-members: {element}")).into();
     ensure!(read(&mainframe, "trace")?.lines().eq(trace.iter()), "{trace:?}");
+    Ok(())
+}
+
+/// A release arrives, with everybody's steps.
+async fn carried(stage: &mut Stage, version: &str, mainframe: &Path) -> anyhow::Result<String> {
+    let release = ready(stage, version, mainframe)?;
+    let booked = stage.open_window(&release, "staging", &WAVE)?;
+    for (by, step) in [("oscar", "hold-job"), ("olga", "refresh-region")] {
+        awaited(stage, &release, &format!("manual step {step}")).await?;
+        stage.desk.run(by, &["step", "done", &release, step, "--note", "seen"])?;
+    }
+    let outcome = stage.outcome("gw-1", &booked.booking).await?;
+    ensure!(outcome.event == Event::Committed, "{:?}\n{}", outcome.event, stage.logs());
+    Ok(release)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_04_a_gateway_takes_a_runbook_back_by_order() -> anyhow::Result<()> {
+    let (mut stage, directory) = with_gateway().await?;
+    let mainframe = directory.path().join("mainframe");
+    std::fs::create_dir(&mainframe)?;
+    std::fs::write(mainframe.join("library"), "0.9\n")?;
+    let first = carried(&mut stage, "1.0", &mainframe).await?;
+    let second = carried(&mut stage, "1.1", &mainframe).await?;
+    ensure!(read(&mainframe, "library")? == "1.1\n");
+
+    let back = ["rollback", "--application", "web", "--environment", "staging"];
+    let more = ["--host", "gw-1", "--reason", "the list is wrong", "--for", "10m"];
+    let ordered = stage.desk.run("max", &[&back[..], &more].concat())?;
+    let order = text(&ordered, "id")?;
+    awaited(&stage, &second, "undo of manual step hold-job").await?;
+    ensure!(read(&mainframe, "library")? == "1.0\n", "its own step is taken back first");
+    let told = stage.desk.run("max", &["explain", &second])?;
+    let command = format!("cutover step done {second} hold-job --note WHAT-WAS-SEEN");
+    ensure!(told["next"]["command"] == json!(command), "{told:#}");
+    let what = told["next"]["what"].as_str().unwrap_or_default();
+    ensure!(what.contains("Release the job PAYR010 again."), "{told:#}");
+    let released = ["step", "done", &second, "hold-job", "--note", "released"];
+    let by_author = stage.desk.refused("alice", &released)?;
+    ensure!(by_author.code == "duties-not-separate", "{}", by_author.text);
+    let other = ["step", "done", &first, "hold-job", "--note", "released"];
+    ensure!(stage.desk.fails("oscar", &other)?.0 == 5, "it is the second that is left");
+    stage.desk.run("oscar", &released)?;
+    let outcome = stage.outcome("gw-1", &order).await?;
+    ensure!(outcome.event == Event::RolledBack, "{:?}\n{}", outcome.event, stage.logs());
+    let listed = stage.desk.run("max", &["step", "list", &second])?;
+    let last = listed["said"].as_array().and_then(|said| said.last()).context("said")?;
+    ensure!(last["booking"] == json!(order) && last["direction"] == "back", "{listed:#}");
+    let trace = read(&mainframe, "trace")?;
+    let ways: Vec<&str> = trace.lines().filter_map(|line| line.split(' ').next()).collect();
+    ensure!(ways == ["forward", "forward", "back"], "{trace}");
+
+    let soon = ["--environment", "staging", "--start", "now", "--for", "20m"];
+    let again = stage.desk.refused("max", &[&["book", &second][..], &soon, &WAVE].concat())?;
+    ensure!(again.code == "not-reviewed", "{}", again.text);
     Ok(())
 }
 

@@ -174,6 +174,12 @@ fn hooks(manifest: &Manifest, driver: Driver) -> MachineHooks {
     MachineHooks { forward: phases(&present), undo: phases(&undone) }
 }
 
+/// The hooks of an ordered return on a gateway: the runbook's way back. What has gone wrong in that is an
+/// operator's to put right; nothing undoes an undo.
+pub(crate) fn runbook_back() -> MachineHooks {
+    MachineHooks { forward: BTreeSet::from([HookPhase::Activate]), undo: BTreeSet::new() }
+}
+
 /// What the deployment machine is told to do, to bring in a package with this manifest on these terms.
 pub fn forward_assignment(
     manifest: &Manifest,

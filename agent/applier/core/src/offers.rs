@@ -5,6 +5,8 @@
 //! can refuse, and says so: to the coordinator in the report, and, where an honest coordinator would not
 //! have offered, as a signed outcome, once for each order and code.
 
+use std::time::Duration;
+
 use cutover_machine::{Assignment, Hooks as MachineHooks, Kind, Now, Reversibility};
 use cutover_shared::authorise::{self, Question, ReturnOrder};
 use cutover_shared::digest::Digest;
@@ -17,16 +19,19 @@ use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::statement::Phase;
 
 use crate::applier::Core;
-use crate::assignment::{Terms, accept, coded, forward_assignment, refusal_of, speaks};
+use crate::assignment::{
+    Terms, accept, coded, forward_assignment, refusal_of, runbook_back, speaks,
+};
 use crate::deployment::Hand;
 use crate::input::Outside;
 use crate::output::{Note, Output};
 use crate::package::Package;
+use crate::runbook::time_back;
 use crate::saved::{SavedOrder, SavedRunbook};
 use crate::settings::Driver;
 
 /// An order that is looked at for longer than this without getting anywhere gives way to a new offer.
-const LOOKING_TOO_LONG: std::time::Duration = std::time::Duration::from_secs(10);
+const LOOKING_TOO_LONG: Duration = Duration::from_secs(10);
 
 impl Core {
     /// What the coordinator sent.
@@ -232,14 +237,16 @@ impl Core {
         now: Now,
     ) -> Result<Assignment, Refusal> {
         let refused = |facts: &str| Refusal::new(Code::RollbackNotAuthorised, facts);
-        if self.is_gateway(name) {
-            return Err(refused(
-                "a gateway takes back nothing by order: release a package whose runbook does it",
-            ));
-        }
         let saved = self.saved.applications.get(name).ok_or(refused("nothing is installed"))?;
         let to = saved.history.first().filter(|slot| slot.package == order.to());
         let to = to.ok_or(refused("the release to go back to is not on disk"))?;
+        let (hooks, reversibility, walked) = if self.is_gateway(name) {
+            // The way back of a runbook is the hook, and there is none from there.
+            let walked = time_back(saved)?;
+            (runbook_back(), Reversibility::Irreversible, walked)
+        } else {
+            (MachineHooks::default(), Reversibility::Reversible, Duration::ZERO)
+        };
         Ok(Assignment {
             application: name.to_string(),
             generation: saved.record.generation + 1,
@@ -249,11 +256,11 @@ impl Core {
             kind: Kind::Return,
             window_start: now.wall,
             window_end: order.not_after(),
-            apply_budget: to.health.deadline + to.health.bake,
+            apply_budget: walked + to.health.deadline + to.health.bake,
             rollback_reserve: to.health.deadline,
-            hooks: MachineHooks::default(),
+            hooks,
             health: to.health,
-            reversibility: Reversibility::Reversible,
+            reversibility,
         })
     }
 
@@ -324,7 +331,9 @@ impl Core {
                 deployment.progress = None;
                 if let Some(saved) = self.saved.applications.get_mut(name) {
                     saved.order = Some(order);
-                    saved.runbook = runbook;
+                    if let Some(runbook) = runbook {
+                        saved.begin_runbook(runbook);
+                    }
                 }
                 self.note(Note::info("taken up").of(name).about(id));
             }

@@ -29,6 +29,10 @@ impl Core {
         let stored = if late { Ok(()) } else { self.save(outside) };
         let now = outside.now;
         let Some(deployment) = self.deployments.get_mut(name) else { return };
+        if ended.is_some() {
+            // Nobody goes on with a runbook whose order has ended in the midst of it.
+            deployment.walk = None;
+        }
         match stored {
             Ok(()) => {
                 let _ = deployment.machine.handle_done(id, now);
@@ -153,6 +157,10 @@ fn remember_end(saved: &mut SavedApplication, ended: &Ended, size: u64, retain: 
         (What::Abandoned, _) => {}
     }
     saved.order = None;
+    if matches!((&ended.what, ended.kind), (What::Committed, Kind::Return)) {
+        // What it came by is taken back; what it went to came by nothing that is known.
+        saved.runbooks.clear();
+    }
     // What is stuck ends once more, by an operator's word, and its outcome shows them, too.
     if !matches!(ended.what, What::Stuck { .. }) {
         saved.clearances.clear();

@@ -6,24 +6,28 @@
 //! signed, after the host had asked, by somebody who the step is for. On the way back what was begun is
 //! taken back in the reverse order, so that also after a crash nothing is left out; a step that failed or
 //! came too late on its way back is asked for again by the machine's next attempt.
+//!
+//! By an ordered return the runbook by which the release came that is left is walked the same way back, by the
+//! commands of that release. To the machine this is the activate hook of what it goes to, and what fails in it
+//! is not undone again: it is `stuck`, and an operator at the host leads out.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cutover_machine::{Direction as Way, EffectId, Slot};
+use cutover_machine::{Direction as Way, EffectId, Kind, Slot};
 use cutover_shared::digest::Digest;
 use cutover_shared::evidence::Evidence;
 use cutover_shared::name::Name;
 use cutover_shared::package::path::EntryPath;
 use cutover_shared::package::runbook::{Awaited, Question, RunbookStep, answer};
+use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::statement::{Direction, StepResult};
 
 use crate::applier::Core;
-use crate::deployment::Deployment;
 use crate::input::{Answer, Outside};
 use crate::offers::application_of;
 use crate::output::{Note, Output, Work};
-use crate::saved::SavedRunbook;
+use crate::saved::{SavedApplication, SavedRunbook};
 
 /// A command of the package that a step is done by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,13 +46,23 @@ pub struct StepRun {
 pub(crate) struct Walk {
     /// The machine's effect that it is for.
     effect: EffectId,
-    /// The release whose runbook it is.
-    slot: Slot,
-    way: Way,
+    course: Course,
     /// Counted from 0.
     number: usize,
     step: Name,
     at: At,
+}
+
+/// Which runbook is walked, and which way.
+#[derive(Debug, Clone, Copy)]
+struct Course {
+    /// The `booking` statement whose runbook it is.
+    runbook: Digest,
+    /// The release that has its commands.
+    slot: Slot,
+    way: Way,
+    /// Whether it is walked back by order; then nothing tries again.
+    ordered: bool,
 }
 
 /// What a step waits for.
@@ -63,7 +77,7 @@ enum At {
 impl Walk {
     /// The step, as it is reported.
     pub(crate) fn told(&self) -> String {
-        match (self.at, self.way) {
+        match (self.at, self.course.way) {
             (At::Person { .. }, _) => self.awaited().to_string(),
             (At::Command, Way::Forward) => format!("step {}", self.step),
             (At::Command, Way::Undo) => format!("undo of step {}", self.step),
@@ -79,7 +93,7 @@ impl Walk {
     }
 
     fn awaited(&self) -> Awaited {
-        Awaited { step: self.step.clone(), direction: direction(self.way) }
+        Awaited { step: self.step.clone(), direction: direction(self.course.way) }
     }
 }
 
@@ -103,6 +117,25 @@ fn next(runbook: &SavedRunbook, way: Way) -> Option<usize> {
     }
 }
 
+/// How long the runbook of the release that runs may take on its way back, if that can be walked by order.
+pub(crate) fn time_back(saved: &SavedApplication) -> Result<Duration, Refusal> {
+    let refused = |why: &str| {
+        let facts =
+            format!("{why}: release a package whose runbook does what is to be done to go back");
+        Refusal::new(Code::RollbackNotAuthorised, facts)
+    };
+    let came = saved.runbook_committed();
+    let came = came.ok_or_else(|| {
+        refused("this gateway knows no runbook by which the release came that runs")
+    })?;
+    if !came.is_whole() {
+        return Err(refused(
+            "an operator at the host put right what came by a part of its runbook, or was taken back in part",
+        ));
+    }
+    Ok(came.steps.iter().filter_map(|it| it.deed(Direction::Back)).map(|it| it.timeout).sum())
+}
+
 fn environment(step: &RunbookStep, way: Way) -> BTreeMap<String, String> {
     let word = match way {
         Way::Forward => "forward",
@@ -116,7 +149,8 @@ fn environment(step: &RunbookStep, way: Way) -> BTreeMap<String, String> {
 }
 
 impl Core {
-    /// Walks the runbook of the order in hand, or what was begun of it back, for the machine's effect.
+    /// Walks the runbook of the order in hand, or what was begun of it back, or by an ordered return that of
+    /// the release that is left, for the machine's effect.
     pub(crate) fn walk(
         &mut self,
         name: &Name,
@@ -124,26 +158,58 @@ impl Core {
         (slot, way): (Slot, Way),
         outside: &mut Outside<'_>,
     ) {
-        let order = self.deployments.get(name).and_then(Deployment::working_on);
-        let saved = self.saved.applications.get_mut(name);
-        let runbook = saved.and_then(|saved| saved.runbook.as_mut());
-        let Some(runbook) = runbook.filter(|it| Some(it.order) == order) else {
-            let why = "the ledger has no runbook of this order".to_owned();
-            return self.answered(name, effect, Answer::Failed(why), outside);
+        match self.course(name, (slot, way)) {
+            Some(course) => self.walk_on(name, effect, course, outside),
+            None => self.lost(name, effect, outside),
+        }
+    }
+
+    fn course(&self, name: &Name, (slot, way): (Slot, Way)) -> Option<Course> {
+        let deployment = self.deployments.get(name)?;
+        let forward = deployment.machine.record().state.going_forward();
+        if forward.is_some_and(|(task, _)| task.assignment.kind == Kind::Return) {
+            let saved = self.saved.applications.get(name)?;
+            let (slot, runbook) = (saved.record.committed?, saved.runbook_committed()?.order);
+            return Some(Course { runbook, slot, way: Way::Undo, ordered: true });
+        }
+        Some(Course { runbook: deployment.working_on()?, slot, way, ordered: false })
+    }
+
+    fn runbook(&mut self, name: &Name, order: Digest) -> Option<&mut SavedRunbook> {
+        let saved = self.saved.applications.get_mut(name)?;
+        saved.runbooks.iter_mut().find(|it| it.order == order)
+    }
+
+    fn lost(&mut self, name: &Name, effect: EffectId, outside: &mut Outside<'_>) {
+        let why = "the ledger has no runbook of this order".to_owned();
+        self.answered(name, effect, Answer::Failed(why), outside);
+    }
+
+    fn walk_on(
+        &mut self,
+        name: &Name,
+        effect: EffectId,
+        course: Course,
+        outside: &mut Outside<'_>,
+    ) {
+        let Course { way, slot, .. } = course;
+        let Some(runbook) = self.runbook(name, course.runbook) else {
+            return self.lost(name, effect, outside);
         };
         let Some(number) = next(runbook, way) else {
             return self.answered(name, effect, Answer::Done, outside);
         };
         let before = std::mem::replace(&mut runbook.begun, number + 1);
         let step = runbook.steps[number].clone();
-        // What is not known to be begun would not be taken back. On the way back it may be done again.
-        match (self.save(outside), way) {
+        // What is not known to be begun would not be taken back. On the way back by itself it may be done
+        // again, and there is nowhere else to go.
+        match (self.save(outside), way == Way::Undo && !course.ordered) {
             (Ok(()), _) => {}
-            (Err(error), Way::Undo) => {
+            (Err(error), true) => {
                 self.note(Note::error("the ledger cannot be written").saying(&error));
             }
-            (Err(error), Way::Forward) => {
-                self.put_back(name, before);
+            (Err(error), false) => {
+                self.put_back(name, course, before);
                 let why = format!("the ledger cannot be written: {error}");
                 return self.answered(name, effect, Answer::Failed(why), outside);
             }
@@ -155,7 +221,7 @@ impl Core {
                 At::Person { until: outside.now.monotonic + deed.timeout, asked_at: self.known() }
             }
         };
-        let walk = Walk { effect, slot, way, number, step: step.name.clone(), at };
+        let walk = Walk { effect, course, number, step: step.name.clone(), at };
         let asked = format!("{}, by {}: {}", walk.told(), step.by, deed.what);
         self.note(Note::info("a step of the runbook").of(name).saying(&asked));
         if let Some(deployment) = self.deployments.get_mut(name) {
@@ -169,9 +235,8 @@ impl Core {
         }
     }
 
-    fn put_back(&mut self, name: &Name, begun: usize) {
-        let saved = self.saved.applications.get_mut(name);
-        if let Some(runbook) = saved.and_then(|saved| saved.runbook.as_mut()) {
+    fn put_back(&mut self, name: &Name, course: Course, begun: usize) {
+        if let Some(runbook) = self.runbook(name, course.runbook) {
             runbook.begun = begun;
         }
     }
@@ -182,10 +247,10 @@ impl Core {
         let Some(walk) = walk else { return };
         match result {
             Ok(()) => {
-                if walk.way == Way::Undo {
-                    self.put_back(name, walk.number);
+                if walk.course.way == Way::Undo {
+                    self.put_back(name, walk.course, walk.number);
                 }
-                self.walk(name, walk.effect, (walk.slot, walk.way), outside);
+                self.walk_on(name, walk.effect, walk.course, outside);
             }
             Err(why) => {
                 let why = format!("{}: {why}", walk.told());
@@ -244,13 +309,16 @@ impl Core {
         let deployment = self.deployments.get(&name).filter(|it| it.working_on() == Some(order));
         let Some(walk) = deployment.and_then(|it| it.walk.as_ref()) else { return };
         let At::Person { asked_at, .. } = walk.at else { return };
-        let runbook = self.saved.applications.get(&name).and_then(|it| it.runbook.as_ref());
+        let saved = self.saved.applications.get(&name);
+        let runbook = saved.and_then(|it| it.runbook(&walk.course.runbook));
         let step = runbook.and_then(|it| it.steps.get(walk.number));
         let (Some(step), Some(policy)) = (step, opened.state().policy()) else { return };
-        let Some((_, booking)) = opened.state().booking(&order) else { return };
         let (host, awaited) = (self.host_key.public().id(), walk.awaited());
         let question = Question { host: &host, awaited: &awaited, by: &step.by, asked_at };
-        let Some(said) = answer(&question, &booking.steps, policy.document()) else { return };
+        let Some(said) = answer(&question, opened.state().steps_of(&order), policy.document())
+        else {
+            return;
+        };
         let signers: Vec<&str> = said.owners().into_iter().map(Name::as_str).collect();
         let result = match &said.says().result {
             StepResult::Done { .. } => Ok(()),

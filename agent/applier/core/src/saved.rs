@@ -12,6 +12,7 @@ use cutover_shared::name::Name;
 use cutover_shared::package::runbook::RunbookStep;
 use cutover_shared::policy::TrustPolicy;
 use cutover_shared::protocol::Join;
+use cutover_shared::statement::Direction;
 use cutover_shared::time::Time;
 use serde::{Deserialize, Serialize};
 
@@ -91,11 +92,11 @@ pub struct SavedApplication {
     pub brought: Vec<(u64, Digest)>,
     /// The deviations of the committed release that were told: the path, and what was found there.
     pub drifts: Vec<(String, Digest)>,
-    /// On a gateway: the runbook of the newest order.
-    pub runbook: Option<SavedRunbook>,
+    /// On a gateway: the runbooks of the newest order and of the release that runs.
+    pub runbooks: Vec<SavedRunbook>,
 }
 
-/// A runbook, and how far it was carried out: what has to be known to take it back.
+/// A runbook, and how far it was carried out: what has to be known to take it back, by itself or by order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SavedRunbook {
     /// The `booking` statement whose runbook it is.
@@ -135,7 +136,7 @@ impl SavedApplication {
             order: None,
             brought: Vec::new(),
             drifts: Vec::new(),
-            runbook: None,
+            runbooks: Vec::new(),
         }
     }
 
@@ -143,6 +144,28 @@ impl SavedApplication {
     pub fn brought_by(&self, slot: &Slot) -> Option<Digest> {
         let found = self.brought.iter().find(|(generation, _)| *generation == slot.generation);
         found.map(|(_, order)| *order)
+    }
+
+    /// The runbook of an order.
+    pub fn runbook(&self, order: &Digest) -> Option<&SavedRunbook> {
+        self.runbooks.iter().find(|it| it.order == *order)
+    }
+
+    /// The runbook by which the release that runs came; none where it did not come by one, or by a return.
+    pub fn runbook_committed(&self) -> Option<&SavedRunbook> {
+        self.runbook(&self.brought_by(&self.record.committed?)?)
+    }
+
+    /// The runbook of a new order, beside that of the release that runs.
+    pub(crate) fn begin_runbook(&mut self, runbook: SavedRunbook) {
+        self.forget_runbooks();
+        self.runbooks.push(runbook);
+    }
+
+    /// Forgets every runbook but that of the release that runs.
+    pub(crate) fn forget_runbooks(&mut self) {
+        let kept = self.runbook_committed().map(|it| it.order);
+        self.runbooks.retain(|it| Some(it.order) == kept);
     }
 
     /// Marks an order as begun here, and forgets those that can no longer be offered: what they permit
@@ -171,6 +194,14 @@ impl SavedApplication {
             self.returned.remove(0);
         }
         self.returned.push((package, size, time));
+    }
+}
+
+impl SavedRunbook {
+    /// Whether all of it that can be taken back is there to be.
+    pub fn is_whole(&self) -> bool {
+        let missing = self.steps.iter().skip(self.begun);
+        missing.into_iter().all(|step| step.deed(Direction::Back).is_none())
     }
 }
 
@@ -277,6 +308,66 @@ mod tests {
         }
         assert_eq!(application.returned.len(), MAX_RETURNED, "the oldest are forgotten");
         assert_eq!(application.returned[0].0, id(10));
+    }
+
+    fn runbook(order: usize, begun: usize) -> SavedRunbook {
+        use cutover_shared::package::runbook::{Deed, Doer, Undoing};
+        let deed = || Deed {
+            what: "Something is done.".to_owned(),
+            command: None,
+            timeout: std::time::Duration::from_mins(1),
+        };
+        let step = |name: &str, undo| RunbookStep {
+            name: name.parse().unwrap(),
+            by: Doer::Operator,
+            deed: deed(),
+            elements: Vec::new(),
+            undo,
+        };
+        let undo = Undoing::Deed(deed());
+        let last = Undoing::Nothing("It only looks.".to_owned());
+        let steps = vec![step("hold", undo.clone()), step("move", undo), step("look", last)];
+        SavedRunbook { order: id(order), steps, begun }
+    }
+
+    #[test]
+    fn a_ledger_that_has_one_runbook_or_none_is_read_as_it_was_written() {
+        let one = || runbook(1, 2);
+        assert_eq!(codec::encode(&Some(one())).unwrap(), codec::encode(&vec![one()]).unwrap());
+        let (before, now): (Option<SavedRunbook>, Vec<SavedRunbook>) = (None, Vec::new());
+        assert_eq!(codec::encode(&before).unwrap(), codec::encode(&now).unwrap());
+    }
+
+    #[test]
+    fn a_runbook_is_whole_when_all_that_can_be_taken_back_is_there_to_be() {
+        let whole: Vec<_> = (0..=3).map(|begun| runbook(1, begun).is_whole()).collect();
+        assert_eq!(whole, [false, false, true, true]);
+    }
+
+    #[test]
+    fn the_runbook_of_the_release_that_runs_stays_beside_the_newest() {
+        let mut application = application();
+        application.begin_runbook(runbook(1, 0));
+        assert_eq!(application.runbook_committed(), None, "nothing runs");
+        let health = cutover_machine::HealthPolicy {
+            start_grace: std::time::Duration::ZERO,
+            interval: std::time::Duration::ZERO,
+            timeout: std::time::Duration::ZERO,
+            successes: 1,
+            deadline: std::time::Duration::ZERO,
+            bake: std::time::Duration::ZERO,
+            bake_tolerance: 0,
+        };
+        let (package, release) = (id(11), id(12));
+        application.record.committed = Some(Slot { generation: 1, package, release, health });
+        application.brought = vec![(1, id(1))];
+        for other in [2, 3] {
+            application.begin_runbook(runbook(other, 0));
+            let kept: Vec<_> = application.runbooks.iter().map(|it| it.order).collect();
+            assert_eq!(kept, [id(1), id(other)]);
+        }
+        assert_eq!(application.runbook_committed(), Some(&runbook(1, 0)));
+        assert_eq!(application.runbook(&id(2)), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use cutover_shared::key::KeyId;
 use cutover_shared::name::Name;
 use cutover_shared::package::runbook::{Awaited, RunbookStep};
 use cutover_shared::protocol::Fleet;
-use cutover_shared::rollout::{has_expired, live_bookings};
+use cutover_shared::rollout::{LINGER, has_expired, live_bookings};
 use cutover_shared::time::Time;
 
 use super::notice::{Notice, What};
@@ -85,20 +85,16 @@ pub fn asked(
     fleet: &Fleet,
     step: impl Fn(&Case, &Name) -> Option<RunbookStep>,
 ) -> Vec<Notice> {
-    let reports = fleet.hosts.iter().filter(|view| view.connected).flat_map(|view| {
-        let applications = view.report.iter().flat_map(|report| &report.applications);
-        applications.map(|report| (view.host_key, report))
-    });
-    let notices = reports.filter_map(|(host_key, report)| {
+    let reports = fleet.reports().filter(|(view, _)| view.connected);
+    let notices = reports.filter_map(|(view, report)| {
+        let host_key = view.host_key;
         let awaited = Awaited::parse(&report.step)?;
-        let (case, booking) = state.booking(&report.order?)?;
-        let mut hosts = booking.booking.says().plan.hosts();
-        let host = hosts.find(|it| it.host_key == host_key)?.host.clone();
-        let step = step(case, &awaited.step);
+        let carried = state.carried(&report.order?, &host_key)?;
+        let (host, step) = (carried.host.clone(), step(carried.case, &awaited.step));
         Some(Notice {
-            index: booking.booking.index(),
-            statement: booking.booking.id(),
-            release: Some(case.release.id()),
+            index: carried.index,
+            statement: carried.order,
+            release: Some(carried.case.release.id()),
             what: What::StepAwaited,
             cause: Cause::Asked(Box::new(Asked { host, host_key, awaited, step })),
         })
@@ -108,16 +104,15 @@ pub fn asked(
 
 /// The packages whose runbooks [`asked`] needs.
 pub fn awaited_of<'a>(state: &'a State, fleet: &'a Fleet) -> impl Iterator<Item = &'a Case> {
-    let reports = fleet.hosts.iter().flat_map(|view| &view.report).flat_map(|it| &it.applications);
-    let waits = reports.filter(|report| Awaited::parse(&report.step).is_some());
-    waits.filter_map(|report| Some(state.booking(&report.order?)?.0))
+    let waits = fleet.reports().filter(|(_, report)| Awaited::parse(&report.step).is_some());
+    waits.filter_map(|(view, report)| Some(state.carried(&report.order?, &view.host_key)?.case))
 }
 
 /// How long until time may bring something to tell; `None` when it cannot.
 pub fn next_look(state: &State, now: Time) -> Option<Duration> {
     let begun =
         |order| state.booking(order).is_some_and(|(_, it)| it.booking.says().window.start <= now);
-    if live_bookings(state, now).iter().any(begun) {
+    if live_bookings(state, now).iter().any(begun) || is_returning(state, now) {
         return Some(TICK);
     }
     let ends = state.bookings_ending_after(now).filter(|(_, it)| it.cancelled.is_none());
@@ -127,4 +122,12 @@ pub fn next_look(state: &State, now: Time) -> Option<Duration> {
     let policy = state.policy().and_then(|policy| policy.document().next_expiry_due(now));
     let next = edges.chain(policy).min()?;
     Some(next.since(now).min(LONGEST_WAIT))
+}
+
+/// Whether hosts may be on their way back by order.
+fn is_returning(state: &State, now: Time) -> bool {
+    state.rollbacks_ending_after(now - LINGER).any(|case| {
+        let ended = |host: &KeyId| case.outcomes.iter().any(|it| it.says().host_key == *host);
+        case.rollback.says().hosts.iter().any(|it| !ended(&it.host_key))
+    })
 }

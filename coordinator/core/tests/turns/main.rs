@@ -19,7 +19,7 @@ use cutover_shared::key::KeyId;
 use cutover_shared::log::TreeHead;
 use cutover_shared::protocol::{ApplicationReport, HostReport};
 use cutover_shared::refusal::{Code, Refusal};
-use cutover_shared::statement::{Cancel, Event};
+use cutover_shared::statement::{Cancel, Direction, Event, Step, StepResult};
 
 use scene::{SHOP, Scene, key, minutes, name};
 
@@ -200,4 +200,43 @@ fn a_place_outlives_the_process_that_gave_it() {
     let state = desk.scene.state.clone();
     let mut restarted = Register::new(now, serde_json::from_slice(&written).unwrap());
     restarted.activates(&state, (&two, booking), now).expect("what came of it was signed since");
+}
+
+#[test]
+fn a_host_that_goes_back_by_order_is_shown_what_people_did_of_its_steps() {
+    let mut desk = Desk::new();
+    let order = desk.ordered_return();
+    let host_key = host("stage-1");
+    let (stream, _) = desk.register.open(host_key);
+    let report = ApplicationReport {
+        application: name(SHOP),
+        generation: 3,
+        running: None,
+        order: Some(order),
+        step: "undo of manual step hold-job".to_owned(),
+        progress: None,
+        refused: None,
+    };
+    let report = HostReport { known: 0, policy_version: 1, applications: vec![report] };
+    assert!(desk.register.report(host_key, stream, report, desk.scene.now));
+    let say = |desk: &mut Desk, step: &str, direction| {
+        let says = Step {
+            booking: order,
+            host: name("stage-1"),
+            host_key,
+            step: name(step),
+            direction,
+            result: StepResult::Done { note: String::new() },
+        };
+        desk.scene.say("olga", says);
+        desk.scene.wait(minutes(1));
+    };
+    say(&mut desk, "move-members", Direction::Back);
+    let told = |desk: &mut Desk, monotonic: u64| -> Vec<Command> {
+        desk.round(monotonic).tell.into_iter().map(|tell| tell.command).collect()
+    };
+    assert_eq!(told(&mut desk, 0), [], "that is another step");
+    say(&mut desk, "hold-job", Direction::Back);
+    assert_eq!(told(&mut desk, 100), [Command::Steps(order)]);
+    assert_eq!(told(&mut desk, 100), []);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cutover_shared::case::{BookingCase, Case, Reported, Verified};
-use cutover_shared::fold::State;
+use cutover_shared::fold::{RollbackCase, State};
 use cutover_shared::name::Name;
 use cutover_shared::statement::{
     Acknowledgement, Closure, Consult, Direction, Emergency, Event, Judgement, Rehearsal,
@@ -69,7 +69,7 @@ pub(super) fn history(state: &State, case: &Case) -> Vec<Happened> {
     all.extend(case.acknowledgements.iter().map(|it| seen(case, it)));
     all.extend(case.booked().flat_map(booked));
     let returns = state.rollbacks_from(&case.release.says().package);
-    all.extend(returns.flat_map(|it| &it.outcomes).filter_map(ended));
+    all.extend(returns.flat_map(ordered_back));
     all.extend(
         case.cancelled
             .iter()
@@ -226,6 +226,11 @@ fn stepped(step: &Verified<Step>) -> Happened {
     Happened::new(step, what)
 }
 
+/// What became of an ordered return.
+fn ordered_back(order: &RollbackCase) -> impl Iterator<Item = Happened> {
+    order.steps.iter().map(stepped).chain(order.outcomes.iter().filter_map(ended))
+}
+
 fn after_colon(note: &str) -> String {
     if note.is_empty() { String::new() } else { format!(": {note}") }
 }
@@ -344,5 +349,22 @@ mod tests {
         ] {
             assert!(told.iter().any(|it| it.ends_with(line)), "{line:?} is not in {told:#?}");
         }
+    }
+
+    #[test]
+    fn the_steps_of_an_ordered_return_are_told_of_the_release_that_it_leaves() {
+        let mut scene = Scene::new();
+        let release = scene.submit("1.0");
+        scene.approve(release);
+        scene.deploy(release, "staging", &["stage-1"]);
+        let (from, to) = (Digest::of(b"1.0"), Digest::of(b"0.9"));
+        let booking = scene.roll_back("staging", &["stage-1"], from, to);
+        let (host, host_key) = (name("stage-1"), key("stage-1").public().id());
+        let (step, direction) = (name("load-tables"), Direction::Back);
+        let result = StepResult::Done { note: "Loaded.".to_owned() };
+        scene.say("olga", Step { booking, host, host_key, step, direction, result });
+        let told = history(&scene.state, scene.state.case(&release).unwrap());
+        let last = told.last().unwrap().text();
+        assert!(last.ends_with("olga undid step load-tables on stage-1: Loaded."), "{last}");
     }
 }

@@ -17,6 +17,7 @@ use crate::cli::exceptions::{ExceptionReport, exceptions};
 use crate::cli::names;
 use crate::cli::output::table;
 use crate::cli::rehearsals::{RehearsalReport, rehearsals};
+use crate::cli::status::leaving::{LeavingReport, leaving};
 use crate::cli::tasks;
 
 /// One release in the list.
@@ -135,6 +136,9 @@ pub(super) struct ReleaseReport {
     state: Lifecycle,
     detail: String,
     environments: Vec<EnvironmentReport>,
+    /// The hosts that leave it by order now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    leaving: Vec<LeavingReport>,
     /// What is to be done for it, and what was.
     tasks: Vec<serde_json::Value>,
     #[serde(skip)]
@@ -242,6 +246,7 @@ impl ReleaseReport {
             state: standing.word,
             detail: standing.detail,
             environments: environments.collect(),
+            leaving: leaving(state, fleet, case),
         }
     }
 
@@ -251,12 +256,14 @@ impl ReleaseReport {
             booking.hosts.retain(|it| it.host == *host);
             booking.drift.retain(|it| it.host == *host);
         }
+        self.leaving.retain(|it| it.is_on(host));
     }
 
-    /// Whether it has bookings, and all of them are over.
+    /// Whether it has bookings, all of them are over, and no host leaves it.
     pub(super) fn is_over(&self) -> bool {
         let mut bookings = self.environments.iter().flat_map(|it| &it.bookings).peekable();
-        bookings.peek().is_some() && bookings.all(|booking| booking.over)
+        let over = bookings.peek().is_some() && bookings.all(|booking| booking.over);
+        over && self.leaving.is_empty()
     }
 
     pub(super) fn text(&self) -> String {
@@ -278,6 +285,7 @@ impl ReleaseReport {
         if let Some(start) = self.requested_start {
             lines.push(format!("requested  {start}"));
         }
+        lines.extend(self.leaving.iter().map(|it| format!("leaving    {}", it.text())));
         lines.extend(self.rehearsals.iter().map(|it| format!("rehearsed  {}", it.text())));
         lines.extend(self.task_lines.iter().map(|line| format!("task       {line}")));
         for environment in &self.environments {

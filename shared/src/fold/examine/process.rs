@@ -8,8 +8,8 @@ use crate::name::Name;
 use crate::policy::Role;
 use crate::refusal::{Code, Refusal};
 use crate::statement::{
-    Acknowledgement, ChangeType, Closure, ClosureResult, Consult, Emergency, PostReview, Rehearsal,
-    Step, Task, TaskChange, TaskKind, Vote,
+    Acknowledgement, ChangeType, Closure, ClosureResult, Consult, Direction, Emergency, HostTurn,
+    PostReview, Rehearsal, Rollback, Step, Task, TaskChange, TaskKind, Vote,
 };
 
 /// Most conditions of one approval: people read them all.
@@ -113,8 +113,12 @@ impl Exam<'_> {
 
     /// Whether the step is for this operator is the runbook's to say, which the host has that asked for it.
     pub(super) fn step(&self, it: &Step) -> Result<(), Refusal> {
+        if let Some(order) = self.state.rollback(&it.booking) {
+            return self.step_back(it, order.rollback.says());
+        }
         let Some((case, booking)) = self.state.booking(&it.booking) else {
-            return refuse(Code::SubjectUnknown, format!("no booking {}", it.booking));
+            let facts = format!("no booking or rollback {}", it.booking);
+            return refuse(Code::SubjectUnknown, facts);
         };
         let says = &booking.booking.says;
         if !says.plan.hosts().any(|host| host.host == it.host && host.host_key == it.host_key) {
@@ -123,6 +127,27 @@ impl Exam<'_> {
         }
         self.not_the_author(&case.release.id, "did a step of it")?;
         self.role(Role::Operator, Some(&case.release.says.application), [&says.environment])
+    }
+
+    /// A step that is taken back by an ordered return, of the runbook of the package that is left: by nobody
+    /// who submitted that.
+    fn step_back(&self, it: &Step, order: &Rollback) -> Result<(), Refusal> {
+        let named = |turn: &HostTurn| turn.host == it.host && turn.host_key == it.host_key;
+        if !order.hosts.iter().any(named) {
+            return refuse(Code::WrongHost, format!("the rollback does not name {}", it.host));
+        }
+        if it.direction != Direction::Back {
+            return refuse(Code::Malformed, "a step of a rollback is one that is taken back");
+        }
+        let mut left = self.state.cases_of_package(&order.from).peekable();
+        if left.peek().is_none() {
+            let facts = format!("no release statement with package {}", order.from);
+            return refuse(Code::SubjectUnknown, facts);
+        }
+        for case in left {
+            self.not_the_author(&case.release.id, "did a step of it")?;
+        }
+        self.role(Role::Operator, Some(&order.application), [&order.environment])
     }
 
     pub(super) fn acknowledgement(&self, it: &Acknowledgement) -> Result<(), Refusal> {

@@ -39,7 +39,7 @@ use crate::key::{PublicKey, SecretKey};
 use crate::log::TreeHead;
 
 /// The version that is written, and the only one that is read: another is a reason to fold the log.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const MAGIC: &[u8; 16] = b"cutover snapshot";
 const PAYLOAD_TYPE: &str = "application/vnd.cutover.snapshot";

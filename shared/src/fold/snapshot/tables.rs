@@ -32,7 +32,7 @@ kept! {
     HostRecord { enrolment, vouchers, retired, installed }
     Installed { generation, package, release, previous, committed_by }
     GrantRecord { grant, used }
-    RollbackCase { rollback, outcomes }
+    RollbackCase { rollback, outcomes, steps }
     FreezeRecord { declared, lifted }
     StandardRecord { approved, withdrawn }
     CalendarRecord { declared, revision }

@@ -152,7 +152,8 @@ fn everything() -> State {
     let declared = verified(48, said("calendar", 1));
     state.calendars.insert(name("production"), CalendarRecord { declared, revision: 2 });
     let rollback = verified(49, said("rollback", 0));
-    state.rollbacks.insert(one, RollbackCase { rollback, outcomes: outcomes(50) });
+    let steps = vec![verified(57, said("step", 1))];
+    state.rollbacks.insert(one, RollbackCase { rollback, steps, outcomes: outcomes(50) });
     state.rollbacks_from = Arc::new(BTreeMap::from([(one, vec![one])]));
     state.rollback_ends = Arc::new(BTreeSet::from([(time(), one)]));
     state.denied_packages = Arc::new(BTreeMap::from([(one, other)]));
@@ -193,15 +194,15 @@ fn what_was_written_is_read_back() {
     assert_eq!(state, State::empty());
 }
 
-/// Version 1. Other bytes are another version: programs of before must not read them, so count
+/// Version 2. Other bytes are another version: programs of before must not read them, so count
 /// [`VERSION`] up, and write the new digest here.
 #[test]
 fn golden_bytes() {
     let bytes = snapshot();
-    assert_eq!(&bytes[..20], b"cutover snapshot\0\0\0\x01");
+    assert_eq!(&bytes[..20], b"cutover snapshot\0\0\0\x02");
     let digest = Digest::of(&bytes).to_string();
-    let golden = "9c67ba0a80746dedbd2f678b399748891a5634022306ef73e0249b7088140182";
-    assert_eq!((VERSION, bytes.len(), &*digest), (1, 11_383, golden));
+    let golden = "1aa6a72cc52a3229dcd3db62c62aa53629acffda6fe9777a09ae3fa09154cef4";
+    assert_eq!((VERSION, bytes.len(), &*digest), (2, 11_687, golden));
 }
 
 #[test]

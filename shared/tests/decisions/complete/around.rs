@@ -181,7 +181,7 @@ impl Tale {
     }
 
     fn step(&mut self, booking: u8, host: u8, done: bool, by: u8) -> Option<()> {
-        let way = pick(&self.bookings, booking)?;
+        let way = pick(&[&self.bookings[..], &self.rollbacks].concat(), booking)?;
         let (host, signs) = (pick(&HOSTS, host)?, pick(&self.keys, host)?);
         let result = if done {
             StepResult::Done { note: String::new() }
@@ -196,7 +196,7 @@ impl Tale {
             direction: if by.is_multiple_of(3) { Direction::Back } else { Direction::Forward },
             result,
         };
-        self.say(pick(&["ops", "ops", "max"], by)?, says);
+        self.say(pick(&["ops", "ops", "max", "sue"], by)?, says);
         Some(())
     }
 }

@@ -127,7 +127,7 @@ impl Bench {
         let mut application = SavedApplication::new(&web());
         application.record.generation = 1;
         application.record.state = State::Returning(task, retreat);
-        application.runbook = Some(SavedRunbook { order: order(), steps: steps(), begun });
+        application.runbooks = vec![SavedRunbook { order: order(), steps: steps(), begun }];
         let mut saved = Saved::default();
         saved.applications.insert(web(), application);
         let settings = ApplicationSettings {
@@ -180,7 +180,7 @@ impl Bench {
 
     fn begun(&self) -> usize {
         let saved = Saved::decode(&self.kept.0).unwrap();
-        saved.applications[&web()].runbook.as_ref().unwrap().begun
+        saved.applications[&web()].runbook(&order()).unwrap().begun
     }
 
     fn told(&self) -> String {

@@ -32,13 +32,13 @@ fn gateway() -> HostSettings {
     settings
 }
 
-fn zseries(version: &str) -> Parcel {
+pub(crate) fn zseries(version: &str) -> Parcel {
     let text = Parcel::release_toml("web", version, TIMING, &runbook());
     Parcel::of_manifest(&text.replace(r#"["hosts"]"#, r#"["zseries"]"#), version.as_bytes())
 }
 
 /// A gateway, in a world where bea speaks for the mainframe, and ops does not.
-fn bench() -> Bench {
+pub(crate) fn bench() -> Bench {
     let mut document = document(1);
     document.departments = vec![Department { name: name("mainframe"), owners: names(&["bea"]) }];
     document
@@ -62,7 +62,7 @@ fn begun() -> (Bench, Way) {
     (bench, way)
 }
 
-fn says(
+pub(crate) fn says(
     bench: &mut Bench,
     by: &str,
     way: Way,
@@ -81,14 +81,14 @@ fn says(
     bench.world.say(&[by], says).unwrap();
 }
 
-fn done(bench: &mut Bench, by: &str, way: Way, step: &str, direction: Direction) {
+pub(crate) fn done(bench: &mut Bench, by: &str, way: Way, step: &str, direction: Direction) {
     // Nobody says the same twice in one instant.
     bench.wait(millis(1));
     says(bench, by, way, step, direction, StepResult::Done { note: String::new() });
     show(bench, way.booking);
 }
 
-fn show(bench: &mut Bench, order: Digest) {
+pub(crate) fn show(bench: &mut Bench, order: Digest) {
     let evidence = bench.evidence(order);
     bench.tell(Input::Directive(Box::new(Directive::Steps { order, evidence })));
 }
@@ -100,14 +100,14 @@ fn command(bench: &mut Bench) -> (EffectId, StepRun) {
     (effect, run)
 }
 
-fn begun_steps(bench: &Bench) -> usize {
-    bench.core.saved().applications[&web()].runbook.as_ref().unwrap().begun
+pub(crate) fn begun_steps(bench: &Bench) -> usize {
+    bench.core.saved().applications[&web()].runbooks.last().unwrap().begun
 }
 
 #[test]
 fn a_runbook_is_walked_by_its_commands_and_by_who_each_step_is_for() {
     let (mut bench, way) = begun();
-    assert_eq!(bench.written().applications[&web()].runbook.as_ref().unwrap().begun, 1);
+    assert_eq!(bench.written().applications[&web()].runbooks[0].begun, 1);
     let other = bench.order("1.1");
     show(&mut bench, other.booking);
     show(&mut bench, way.booking);

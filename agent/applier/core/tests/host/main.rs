@@ -7,6 +7,7 @@
 mod bench;
 mod clearances;
 mod ends;
+mod gateway_returns;
 mod gateways;
 mod membership;
 mod offers;

@@ -80,7 +80,7 @@ fn an_order_is_cleared_read_taken_up_and_reported() {
     assert_eq!(saved.spent.iter().map(|it| it.0).collect::<Vec<_>>(), [way.booking]);
     assert_eq!(saved.spent[0].1, began + WINDOW);
     assert_eq!((&saved.order, saved.clearances.len()), (&None, 0));
-    assert_eq!(saved.runbook, None, "it is no gateway");
+    assert_eq!(saved.runbooks, [], "it is no gateway");
     assert_eq!(bench.written(), *bench.core.saved());
 }
 

@@ -8,7 +8,8 @@ use crate::bench::{Bench, parcel_with, seconds, web};
 use crate::ends::get_stuck;
 use crate::world::name;
 
-const RETURN: OperatorAct = OperatorAct::Return { skip_undo: false, even_irreversible: false };
+pub(crate) const RETURN: OperatorAct =
+    OperatorAct::Return { skip_undo: false, even_irreversible: false };
 
 /// What is answered.
 fn ask_of(
@@ -25,11 +26,11 @@ fn ask_of(
     answer
 }
 
-fn ask(bench: &mut Bench, act: OperatorAct) -> Result<String, String> {
+pub(crate) fn ask(bench: &mut Bench, act: OperatorAct) -> Result<String, String> {
     ask_of(bench, "web", act, "it hangs")
 }
 
-fn phase(bench: &Bench) -> MachinePhase {
+pub(crate) fn phase(bench: &Bench) -> MachinePhase {
     bench.core.machine(&web()).unwrap().phase()
 }
 

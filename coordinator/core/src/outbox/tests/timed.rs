@@ -331,3 +331,49 @@ fn one_looks_again_when_time_may_bring_something() {
     assert_eq!(next_look(log.state(), end + minutes(59)), Some(second()), "or take steps back");
     assert_eq!(next_look(log.state(), end + minutes(60)), Some(far));
 }
+
+#[test]
+fn a_step_that_an_ordered_return_waits_for_is_told_of_the_release_that_it_leaves() {
+    let mut log = Log::new();
+    let mut releases = Vec::new();
+    for version in ["1.0", "1.1"] {
+        let release = log.scene.submit(version);
+        log.scene.approve(release);
+        log.scene.deploy(release, "staging", &["stage-1"]);
+        log.scene.wait(minutes(600));
+        releases.push(release);
+    }
+    let (from, before) = (Digest::of(b"1.1"), Digest::of(b"1.0"));
+    let far = Duration::from_mins(1);
+    assert_eq!(next_look(log.state(), log.scene.now), Some(far));
+    let order = log.scene.roll_back("staging", &["stage-1"], from, before);
+    let end = log.scene.now + minutes(10);
+    assert_eq!(next_look(log.state(), log.scene.now), Some(second()), "its hosts may ask");
+    assert_eq!(next_look(log.state(), end + minutes(59)), Some(second()), "and go on after it");
+    assert_eq!(next_look(log.state(), end + minutes(60)), Some(far));
+
+    let waits = fleet(&log, order, "undo of manual step hold-job");
+    let left: Vec<_> = awaited_of(log.state(), &waits).map(|case| case.release.id()).collect();
+    assert_eq!(left, releases[1..]);
+    let told = asked(log.state(), &waits, |case, _| {
+        (case.release.id() == releases[1]).then(|| step(Doer::Operator))
+    });
+    let [notice] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((notice.statement, notice.release), (order, Some(releases[1])));
+    let Cause::Asked(it) = &notice.cause else { panic!("{notice:?}") };
+    assert_eq!((&it.host, it.step.is_some()), (&name("stage-1"), true));
+    assert!(to(log.state(), notice).contains(&"olga@example.org".to_owned()));
+    let statement = Statement::new(log.scene.now, {
+        let case = log.state().rollback(&order).unwrap();
+        case.rollback.says().clone()
+    });
+    let zone = Zone::find("UTC").unwrap();
+    let setting = Setting { zone: &zone, organizer: "", attendee: "", now: log.scene.now };
+    let message = message(log.state(), &setting, notice, &statement).unwrap();
+    for part in ["Release the job.", "cutover step done R-2 hold-job --note"] {
+        assert!(message.text.contains(part), "{part} in\n{}", message.text);
+    }
+
+    log.scene.report("stage-1", order, Event::RolledBack);
+    assert_eq!(next_look(log.state(), log.scene.now), Some(far), "it has ended there");
+}
