@@ -101,7 +101,7 @@ fn a_window_that_ends_unused_is_told_at_its_end_and_not_a_moment_before() {
 #[test]
 fn a_window_that_was_given_up_or_went_wrong_before_its_end_is_no_news() {
     type Act = fn(&mut Log, Digest, Digest);
-    let acts: [(&str, Act); 5] = [
+    let acts: [(&str, Act); 6] = [
         ("the window was cancelled", |log, release, booking| {
             let reason = "No.".to_owned();
             log.say("max", Cancel { release, booking: Some(booking), reason });
@@ -114,12 +114,12 @@ fn a_window_that_was_given_up_or_went_wrong_before_its_end_is_no_news() {
             later.supersedes = Some(release);
             log.say("sam", later);
         }),
-        ("it is to be mended", |log, release, _| {
-            let item = cutover_shared::statement::Remark {
-                item: "NOTES.md".to_owned(),
-                remark: "Say more.".to_owned(),
-            };
-            log.scene.review(release, &["staging"], Verdict::Returned { items: vec![item] });
+        ("it is to be mended", |log, release, _| to_be_mended(log, release, "staging")),
+        ("it was mended at its end", |log, release, booking| {
+            to_be_mended(log, release, "staging");
+            let (_, booked) = log.state().booking(&booking).unwrap();
+            log.scene.now = booked.booking.says().window.end;
+            log.scene.review(release, &["staging"], Verdict::Complete);
         }),
         ("a host went back", |log, _, booking| {
             log.scene.arm(booking);
@@ -134,6 +134,20 @@ fn a_window_that_was_given_up_or_went_wrong_before_its_end_is_no_news() {
         act(&mut log, release, booking);
         assert_eq!(ended(&log, end), [], "{what}");
     }
+}
+
+fn to_be_mended(log: &mut Log, release: Digest, environment: &str) {
+    let (item, remark) = ("NOTES.md".to_owned(), "Say more.".to_owned());
+    let items = vec![cutover_shared::statement::Remark { item, remark }];
+    log.scene.review(release, &[environment], Verdict::Returned { items });
+}
+
+#[test]
+fn a_window_is_not_given_up_by_what_a_review_says_of_another_environment() {
+    let mut log = Log::new();
+    let (release, booking, end) = booked(&mut log);
+    to_be_mended(&mut log, release, "production");
+    assert_eq!(ended(&log, end), [booking]);
 }
 
 #[test]
