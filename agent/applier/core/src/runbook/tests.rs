@@ -113,6 +113,10 @@ struct Bench {
 
 impl Bench {
     fn going_back(begun: usize) -> Self {
+        Self::with(vec![SavedRunbook { order: order(), steps: steps(), begun }])
+    }
+
+    fn with(runbooks: Vec<SavedRunbook>) -> Self {
         let wall = assignment().window_start;
         let task =
             Task { assignment: assignment(), began: wall, resumed: 0, clearances: Vec::new() };
@@ -127,7 +131,7 @@ impl Bench {
         let mut application = SavedApplication::new(&web());
         application.record.generation = 1;
         application.record.state = State::Returning(task, retreat);
-        application.runbooks = vec![SavedRunbook { order: order(), steps: steps(), begun }];
+        application.runbooks = runbooks;
         let mut saved = Saved::default();
         saved.applications.insert(web(), application);
         let settings = ApplicationSettings {
@@ -203,8 +207,14 @@ fn after_a_crash_what_was_begun_is_taken_back_and_people_are_asked() {
     let [(effect, run)] = steps.as_slice() else { panic!("{steps:?}") };
     assert_eq!(run.command.as_str(), "hooks/back.sh");
     assert_eq!((bench.begun(), bench.told().as_str()), (2, "undo of step move"));
-    assert!(bench.carry_on(answered(*effect, Answer::Done)).is_empty());
-    assert_eq!((bench.begun(), bench.told().as_str()), (1, "undo of manual step hold"));
+    for what in ["the command is done", "it says so twice"] {
+        assert!(bench.carry_on(answered(*effect, Answer::Done)).is_empty(), "{what}");
+        assert_eq!(
+            (bench.begun(), bench.told().as_str()),
+            (1, "undo of manual step hold"),
+            "{what}"
+        );
+    }
 
     // Nobody does it: it is asked for again, and in the end the operator at the host is called.
     let mut asked = 0;
@@ -232,4 +242,16 @@ fn a_command_that_fails_on_the_way_back_is_run_again() {
         steps = bench.carry_on(Input::Timeout);
         assert_eq!(steps.len(), 1);
     }
+}
+
+#[test]
+fn a_ledger_without_the_runbook_is_stuck_at_once_and_waits_for_nobody() {
+    let mut bench = Bench::with(Vec::new());
+    assert!(bench.carry_on(looked()).is_empty());
+    for _ in 1..cutover_machine::RETURN_ATTEMPTS {
+        assert_ne!(bench.told(), "stuck");
+        bench.monotonic += cutover_machine::RETURN_PAUSE;
+        assert!(bench.carry_on(Input::Timeout).is_empty());
+    }
+    assert_eq!(bench.told(), "stuck");
 }
