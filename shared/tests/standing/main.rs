@@ -369,8 +369,10 @@ fn a_hold_that_a_releaser_resumed_for_himself_stands_while_the_window_is_ahead()
     let hold = scene.say("max", hold);
     scene.say("max", Resume { hold, reason: "mine".to_owned() });
     assert_eq!(words(&scene, release)[0], "approved", "he has no part in a window yet");
-    scene.book(release, "staging", &[&STAGE]);
-    assert_eq!(standing(&scene, release).word, Lifecycle::OnHold);
-    scene.wait(minutes(24 * 60));
-    assert_ne!(standing(&scene, release).word, Lifecycle::OnHold, "the window is over");
+    let booking = scene.book(release, "staging", &[&STAGE]);
+    let end = scene.state.booking(&booking).unwrap().1.booking.says().window.end;
+    for (now, stands) in [(end - std::time::Duration::from_millis(1), true), (end, false)] {
+        scene.now = now;
+        assert_eq!(standing(&scene, release).word == Lifecycle::OnHold, stands, "at {now}");
+    }
 }
