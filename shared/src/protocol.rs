@@ -221,10 +221,7 @@ pub struct Fleet {
 impl Fleet {
     /// What hosts said last of each of their applications.
     pub fn reports(&self) -> impl Iterator<Item = (&HostView, &ApplicationReport)> {
-        self.hosts.iter().flat_map(|view| {
-            let applications = view.report.iter().flat_map(|report| &report.applications);
-            applications.map(move |report| (view, report))
-        })
+        self.hosts.iter().flat_map(|view| view.reports().map(move |report| (view, report)))
     }
 }
 
@@ -241,6 +238,13 @@ pub struct HostView {
     pub report: Option<HostReport>,
     /// Orders for which it got a clearance from this run of the coordinator, and when.
     pub cleared: Vec<(Digest, Time)>,
+}
+
+impl HostView {
+    /// What it said last of each of its applications.
+    pub fn reports(&self) -> impl Iterator<Item = &ApplicationReport> {
+        self.report.iter().flat_map(|report| &report.applications)
+    }
 }
 
 /// What a host says of itself while it works. Unsigned; what counts is in its outcomes.

@@ -12,7 +12,7 @@ use cutover_shared::name::Name;
 use cutover_shared::package::check::Checked;
 use cutover_shared::package::runbook::Awaited;
 use cutover_shared::policy::{KeyStatus, Role};
-use cutover_shared::protocol::{ApplicationReport, Fleet, HostView};
+use cutover_shared::protocol::{ApplicationReport, Fleet};
 use cutover_shared::refusal::{Code, Refusal};
 use cutover_shared::rollout::{self, Standing};
 use cutover_shared::statement::{Phase, Release};
@@ -95,7 +95,7 @@ impl Conduct for Rules {
         let connected = situation.fleet.hosts.iter().filter(|view| view.connected);
         connected
             .flat_map(|view| {
-                let orders = reports(view).filter_map(|it| it.order);
+                let orders = view.reports().filter_map(|it| it.order);
                 orders.map(|order| Turn { host: view.host_key, order })
             })
             .filter(|turn| {
@@ -109,7 +109,7 @@ impl Conduct for Rules {
         let connected = situation.fleet.hosts.iter().filter(|view| view.connected);
         let done = connected.flat_map(|view| {
             let host = view.host_key;
-            reports(view).filter_map(move |report| {
+            view.reports().filter_map(move |report| {
                 let order = report.order?;
                 let awaited = Awaited::parse(&report.step)?;
                 let said = situation.state.steps_of(&order);
@@ -187,17 +187,13 @@ fn holds_any(state: &State, person: &KeyId, roles: &[Role], what: &str) -> Resul
     Err(Refusal::new(Code::RoleMissing, format!("to {what} one must be {}", roles.join(" or "))))
 }
 
-fn reports(view: &HostView) -> impl Iterator<Item = &ApplicationReport> {
-    view.report.iter().flat_map(|report| &report.applications)
-}
-
 fn report_of<'a>(
     fleet: &'a Fleet,
     host: &KeyId,
     application: &Name,
 ) -> Option<&'a ApplicationReport> {
     let view = fleet.hosts.iter().find(|view| view.host_key == *host)?;
-    reports(view).find(|it| it.application == *application)
+    view.reports().find(|it| it.application == *application)
 }
 
 /// Where a host stands in a booking.

@@ -38,10 +38,7 @@ pub(crate) fn last_ends<'a>(
 /// Whether a booking takes no host forward any more: so many failed as halt it, or each has ended. A host begins an
 /// order once (rule 24), and a halt is for good.
 pub fn is_over(state: &State, case: &Case, booking: &BookingCase) -> bool {
-    let events = last_events(state, case, booking);
-    let failed = events.iter().flatten().filter(|event| is_failure(event)).count();
-    let halt_after = booking.booking.says().plan.halt_after;
-    events.iter().all(Option::is_some) || failed >= halt_after as usize
+    leads_no_further(&last_events(state, case, booking), booking)
 }
 
 /// Whether it does not although not all of its hosts have committed it: whatever is said of the release afterwards,
@@ -49,7 +46,13 @@ pub fn is_over(state: &State, case: &Case, booking: &BookingCase) -> bool {
 pub fn is_used_up(state: &State, case: &Case, booking: &BookingCase) -> bool {
     let events = last_events(state, case, booking);
     let committed = events.iter().all(|event| matches!(event, Some(Event::Committed)));
-    !committed && is_over(state, case, booking)
+    !committed && leads_no_further(&events, booking)
+}
+
+fn leads_no_further(events: &[Option<&Event>], booking: &BookingCase) -> bool {
+    let failed = events.iter().flatten().filter(|event| is_failure(event)).count();
+    let halt_after = booking.booking.says().plan.halt_after;
+    events.iter().all(Option::is_some) || failed >= halt_after as usize
 }
 
 /// What each host of the plan has said last.

@@ -156,16 +156,11 @@ impl SavedApplication {
         self.runbook(&self.brought_by(&self.record.committed?)?)
     }
 
-    /// The runbook of a new order, beside that of the release that runs.
+    /// The runbook of a new order, beside that of the release that runs and no other.
     pub(crate) fn begin_runbook(&mut self, runbook: SavedRunbook) {
-        self.forget_runbooks();
-        self.runbooks.push(runbook);
-    }
-
-    /// Forgets every runbook but that of the release that runs.
-    pub(crate) fn forget_runbooks(&mut self) {
         let kept = self.runbook_committed().map(|it| it.order);
         self.runbooks.retain(|it| Some(it.order) == kept);
+        self.runbooks.push(runbook);
     }
 
     /// Marks an order as begun here, and forgets those that can no longer be offered: what they permit

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use cutover_shared::case::Case;
-use cutover_shared::fold::State;
+use cutover_shared::fold::{Carried, State};
 use cutover_shared::key::KeyId;
 use cutover_shared::name::Name;
 use cutover_shared::package::runbook::{Awaited, RunbookStep};
@@ -85,27 +85,35 @@ pub fn asked(
     fleet: &Fleet,
     step: impl Fn(&Case, &Name) -> Option<RunbookStep>,
 ) -> Vec<Notice> {
-    let reports = fleet.reports().filter(|(view, _)| view.connected);
-    let notices = reports.filter_map(|(view, report)| {
-        let host_key = view.host_key;
-        let awaited = Awaited::parse(&report.step)?;
-        let carried = state.carried(&report.order?, &host_key)?;
+    let notices = waits(state, fleet).map(|(host_key, awaited, carried)| {
         let (host, step) = (carried.host.clone(), step(carried.case, &awaited.step));
-        Some(Notice {
+        Notice {
             index: carried.index,
             statement: carried.order,
             release: Some(carried.case.release.id()),
             what: What::StepAwaited,
             cause: Cause::Asked(Box::new(Asked { host, host_key, awaited, step })),
-        })
+        }
     });
     notices.collect()
 }
 
 /// The packages whose runbooks [`asked`] needs.
 pub fn awaited_of<'a>(state: &'a State, fleet: &'a Fleet) -> impl Iterator<Item = &'a Case> {
-    let waits = fleet.reports().filter(|(_, report)| Awaited::parse(&report.step).is_some());
-    waits.filter_map(|(view, report)| Some(state.carried(&report.order?, &view.host_key)?.case))
+    waits(state, fleet).map(|(_, _, carried)| carried.case)
+}
+
+/// The connected hosts that wait for a person.
+fn waits<'a>(
+    state: &'a State,
+    fleet: &'a Fleet,
+) -> impl Iterator<Item = (KeyId, Awaited, Carried<'a>)> {
+    let reports = fleet.reports().filter(|(view, _)| view.connected);
+    reports.filter_map(|(view, report)| {
+        let awaited = Awaited::parse(&report.step)?;
+        let carried = state.carried(&report.order?, &view.host_key)?;
+        Some((view.host_key, awaited, carried))
+    })
 }
 
 /// How long until time may bring something to tell; `None` when it cannot.

@@ -399,13 +399,10 @@ impl HostReport {
             | Standing::Silent { .. } => (None, None),
         };
         let view = fleet.hosts.iter().find(|view| view.host_key == planned.host_key);
-        let report = view.and_then(|view| view.report.as_ref());
-        let mine = report.and_then(|report| {
-            report.applications.iter().find(|it| it.order.as_ref() == Some(booking))
-        });
-        let refusals =
-            report.iter().flat_map(|it| &it.applications).filter_map(|it| it.refused.as_ref());
-        let refused = refusals.into_iter().find(|(order, _)| order == booking).map(|(_, it)| it);
+        let reports = || view.iter().flat_map(|view| view.reports());
+        let mine = reports().find(|it| it.order.as_ref() == Some(booking));
+        let mut refusals = reports().filter_map(|it| it.refused.as_ref());
+        let refused = refusals.find(|(order, _)| order == booking).map(|(_, it)| it);
         Self {
             host: planned.host.clone(),
             wave: planned.wave.clone(),
